@@ -27,6 +27,9 @@ pub(super) struct Cli {
 pub(super) enum Command {
     /// Run a playbook
     Run(Box<RunArgs>),
+    /// Show what a playbook would do, and whether the account would let it
+    #[cfg(feature = "local-cloud")]
+    Plan(Box<PlanArgs>),
     /// Find mistakes in playbooks without running them
     Check(CheckArgs),
     /// Answer an editor on stdin and stdout: the Language Server Protocol
@@ -136,6 +139,16 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub(super) again: bool,
 
+    /// Show the plan first, as `autorun plan` does, and ask before the run
+    #[cfg(feature = "local-cloud")]
+    #[arg(long)]
+    pub(super) plan: bool,
+
+    /// Do not ask after the plan
+    #[cfg(feature = "local-cloud")]
+    #[arg(short, long, requires = "plan")]
+    pub(super) yes: bool,
+
     /// Post a JSON object to this URL when the run ends; none overrides a
     /// settings file
     #[arg(
@@ -148,6 +161,70 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     pub(super) report: ReportArgs,
+}
+
+/// The arguments of `autorun plan`. They have the same meaning as for a run.
+#[cfg(feature = "local-cloud")]
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The playbook, a .rhai file. If it is -, read standard input
+    #[arg(value_name = "PLAYBOOK")]
+    playbook: PathBuf,
+
+    /// Change to this directory first
+    #[arg(short = 'C', long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+
+    /// Set a variable. VALUE is text, @FILE or cmd:COMMAND, as for a run
+    #[arg(long, value_name = "NAME=VALUE")]
+    set: Vec<String>,
+
+    /// Set variables from a TOML or JSON file
+    #[arg(long, value_name = "FILE")]
+    vars: Vec<PathBuf>,
+
+    /// Do not ask the account: only show what the playbook would do
+    #[arg(long)]
+    offline: bool,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// Instances terminate themselves after this time
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
+    ttl: Option<OrNone<Duration>>,
+
+    /// Add a tag to every resource that the run creates
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse_tag)]
+    tag: Vec<(String, String)>,
+
+    #[command(flatten)]
+    report: ReportArgs,
+}
+
+#[cfg(feature = "local-cloud")]
+impl PlanArgs {
+    /// Returns the arguments of the planned run, and whether the account must not
+    /// be asked.
+    pub(super) fn split(self) -> (RunArgs, bool) {
+        let run = RunArgs {
+            playbook: self.playbook,
+            directory: self.directory,
+            set: self.set,
+            vars: self.vars,
+            target: self.target,
+            faults: None,
+            on_error: None,
+            ttl: self.ttl,
+            tag: self.tag,
+            again: true,
+            plan: false,
+            yes: false,
+            notify: None,
+            report: self.report,
+        };
+        (run, self.offline)
+    }
 }
 
 /// The account, region and endpoints to use.

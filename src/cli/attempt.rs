@@ -80,6 +80,7 @@ impl Attempt {
             files: self.playbook.script_files(),
             run_tags: self.run.about.tags,
             ttl: self.run.about.ttl.map(Duration::from_secs),
+            rehearsal: None,
         };
         let cx = Context::new(parts, self.report);
         let started = Instant::now();
@@ -151,7 +152,7 @@ impl Attempt {
 
     /// Records the variables in the run, without secrets and without values that
     /// contain a secret.
-    fn remember_variables(&mut self) {
+    pub(super) fn remember_variables(&mut self) {
         let mask = self.report.mask();
         let about = &mut self.run.about;
         about.secrets.clear();
@@ -191,7 +192,7 @@ impl Attempt {
     }
 
     /// Records the start of the run in the ledger.
-    fn begin(&self) -> anyhow::Result<Ledger> {
+    pub(super) fn begin(&self) -> anyhow::Result<Ledger> {
         let begin = if self.resumed {
             Ledger::resume
         } else {

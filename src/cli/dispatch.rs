@@ -11,6 +11,8 @@ use super::args::{Cli, Command, nearest_command};
 #[cfg(feature = "local-cloud")]
 use super::cloud;
 use super::output::{complain, fitted};
+#[cfg(feature = "local-cloud")]
+use super::plan;
 use super::{check, config, destroy, docs, lsp, man, new, policy, resume, run, runs, show, ssh};
 use crate::error::exit;
 
@@ -50,6 +52,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
     };
     let result = match cli.command {
         Command::Run(run) => run::run(*run),
+        #[cfg(feature = "local-cloud")]
+        Command::Plan(plan) => plan::plan(*plan),
         Command::Check(check) => check::check(&check),
         Command::Lsp(_) => lsp::lsp(),
         Command::New(new) => new::new(&new),

@@ -53,7 +53,7 @@ impl Cloud {
 
     /// Returns the local cloud of a home, if it is running and this user has
     /// access.
-    async fn at(home: Home) -> anyhow::Result<Option<Self>> {
+    pub(super) async fn at(home: Home) -> anyhow::Result<Option<Self>> {
         let (uid, _) = home::user();
         if let Some(warning) = home.check_access(uid)? {
             complain(&fitted(&format!("warning: {warning}")));
@@ -135,7 +135,7 @@ impl Cloud {
     }
 
     /// Returns whether it can launch instances.
-    fn boots(&self) -> bool {
+    pub(super) fn boots(&self) -> bool {
         self.status["boots"] == true
     }
 
@@ -175,6 +175,8 @@ impl Cloud {
             },
             app_name: None,
             local_cloud: true,
+            confined: false,
+            read_only: false,
             local_network: self.status["subnet"].as_str().and_then(Network::parse),
             consistency: self.status["consistency_seconds"]
                 .as_f64()

@@ -30,7 +30,12 @@ mod notify;
 mod output;
 mod output_file;
 mod pager;
+#[cfg(feature = "local-cloud")]
+mod plan;
 mod policy;
+mod prepared;
+#[cfg(feature = "local-cloud")]
+mod rehearsal;
 mod resume;
 mod run;
 mod runs;

@@ -1,73 +1,44 @@
 //! `autorun run`: checks all inputs, then runs the playbook.
 
-use std::path::Path;
-
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
 
-use super::args::{OnError, OrNone, RunArgs, nearest_command};
+use super::args::{OnError, RunArgs};
 use super::attempt::Attempt;
-use super::config::Settings;
-use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
 #[cfg(feature = "local-cloud")]
 use super::local::CloudNeed;
 use super::notify::post_of_ended_runs;
-use super::settings::{reporter, shown, store};
+#[cfg(feature = "local-cloud")]
+use super::plan::{self, Answer};
+use super::prepared::{Inputs, Prepared, prepare};
+use super::settings::store;
 use super::target::CloudTarget;
-use super::variables::Given;
-use crate::error::{Error, exit};
-use crate::ledger::{About, Run};
-use crate::playbook;
 
 pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
-    if let Some(directory) = &arguments.directory {
-        std::env::set_current_dir(directory)
-            .map_err(|e| shown(&Error::io("change to", directory, &e)))?;
-    }
-    check_exists(&arguments.playbook)?;
-    let settings = Settings::for_playbook(&arguments.playbook)?;
-    settings.complete_run(&mut arguments);
-    let webhook = settings.webhook(arguments.notify.as_deref())?;
-    let ttl = arguments.ttl.and_then(OrNone::into_option);
-    let directory = std::env::current_dir().context("the current directory is gone")?;
-    let about = About {
-        playbook: playbook::name_of(&arguments.playbook),
-        tags: arguments.tag.iter().cloned().collect(),
-        ttl: ttl.map(|ttl| ttl.as_secs()),
-        ..About::default()
-    };
-    // The same file by another path is the same playbook.
-    let real = arguments.playbook.canonicalize();
-    let real = real.unwrap_or_else(|_| directory.join(&about.playbook));
-    let mut run = Run::new(&real, "", about);
-    run.about.directory = directory;
     #[cfg(feature = "local-cloud")]
     let faults = arguments.faults.as_deref().map(super::faults::read_faults);
     #[cfg(feature = "local-cloud")]
     let faults = faults.transpose()?;
-    let report = reporter(&arguments.report, &run.id)?;
-    let Some(playbook) = load(&arguments.playbook, &report) else {
-        return Ok(exit::COMPILE);
+    let prepared = match prepare(&mut arguments)? {
+        Inputs::Ready(prepared) => prepared,
+        Inputs::Wrong(code) => return Ok(code),
     };
-    if playbook.is_empty() {
-        report.warn(format!("{} has no statements", playbook.path()));
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    #[cfg(feature = "local-cloud")]
+    if arguments.plan
+        && let Answer::Ends(code) = plan::ask(&runtime, &arguments, &prepared)?
+    {
+        return Ok(code);
     }
-    let mut given = Given {
-        set: &arguments.set,
-        files: read_files(&arguments.vars)?,
-        environment: environment()?,
-        directory: run.about.directory.clone(),
-        ..Given::default()
-    };
-    ask_for_secrets(&mut given, &playbook.variables, |d| {
-        d.secret && d.default.is_none()
-    })?;
-    let Some(settled) = settle(&given, &playbook, &report) else {
-        return Ok(exit::USAGE);
-    };
+    let Prepared {
+        playbook,
+        settled,
+        mut run,
+        report,
+        webhook,
+    } = *prepared;
     let store = store(Some(&report))?;
     post_of_ended_runs(&store, |warning| report.warn(warning));
-    let runtime = Runtime::new().context("cannot start the runtime")?;
     let target = runtime.block_on(CloudTarget::from_arguments(
         &arguments.target,
         &run.id,
@@ -104,23 +75,4 @@ pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
     // Requests that are still in flight are recorded: do not wait for them.
     runtime.shutdown_background();
     Ok(ended.code)
-}
-
-/// Checks that the playbook exists. Suggests a command if its name is similar.
-fn check_exists(playbook: &Path) -> anyhow::Result<()> {
-    if playbook.to_str().is_none() {
-        let message = format!("the name of `{}` is not UTF-8", playbook.display());
-        return Err(shown(&Error::invalid(message).hint("rename the playbook")));
-    }
-    if playbook::is_stdin(playbook) {
-        return Ok(());
-    }
-    let Err(error) = std::fs::metadata(playbook) else {
-        return Ok(());
-    };
-    let mut error = Error::io("read playbook", playbook, &error);
-    if let Some(near) = nearest_command(&playbook.to_string_lossy()) {
-        error = error.hint(format!("did you mean the command `{near}`?"));
-    }
-    Err(shown(&error))
 }

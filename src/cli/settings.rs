@@ -64,6 +64,16 @@ pub(super) fn store(report: Option<&Reporter>) -> anyhow::Result<Store> {
     opened(Store::open(&data_dir()?), report)
 }
 
+/// Opens the ledger if there is one.
+#[cfg(feature = "local-cloud")]
+pub(super) fn existing_store(report: &Reporter) -> anyhow::Result<Option<Store>> {
+    let directory = data_dir()?;
+    if directory.join("ledger.db").exists() {
+        return opened(Store::open(&directory), Some(report)).map(Some);
+    }
+    Ok(None)
+}
+
 /// Opens the ledger, or creates an empty one if the ledger is lost.
 pub(super) fn store_for_orphans(report: &Reporter) -> anyhow::Result<Store> {
     opened(Store::open_or_begin_again(&data_dir()?), Some(report))
@@ -89,6 +99,7 @@ pub(super) fn local() -> anyhow::Result<Local> {
     Ok(Local {
         data_dir: data_dir()?,
         home: dirs::home_dir(),
+        overlay: None,
         user,
         ssh_config: match std::env::var_os("AUTORUN_SSH_CONFIG").filter(|file| !file.is_empty()) {
             Some(file) => Some(file.into()),

@@ -115,6 +115,8 @@ impl CloudTarget {
                 key: None,
                 local_cloud: false,
                 local_network: None,
+                confined: false,
+                read_only: false,
                 app_name: Some(format!("autorun-{run}")),
                 consistency: None,
                 listeners: Listeners::default(),
@@ -141,6 +143,14 @@ impl CloudTarget {
             cloud: Some(cloud),
         }
     }
+}
+
+/// Returns the region that the arguments, the environment or the profile name,
+/// without a request.
+#[cfg(feature = "local-cloud")]
+pub(super) fn region(arguments: &TargetArgs) -> Option<String> {
+    let configured = || account(arguments.profile.clone(), None).region();
+    arguments.region.clone().or_else(configured)
 }
 
 /// Checks the form of the role's ARN.

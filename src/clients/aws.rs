@@ -20,6 +20,7 @@ use super::calls::{Listeners, Service};
 use super::checksums;
 use super::issued::Issued;
 use super::parameters;
+use super::read_only::ReadOnly;
 use super::s3::Addressing;
 use super::transport::{Network, aws_client, certificates, local_client};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,6 +65,11 @@ pub struct AwsOptions {
     pub local_cloud: bool,
     /// The network of the local cloud's instances.
     pub local_network: Option<Network>,
+    /// Whether only requests are sent that change nothing.
+    pub read_only: bool,
+    /// Whether the run is a rehearsal, which connects to nothing but the local
+    /// cloud and its instances.
+    pub confined: bool,
     /// The name of this program in the SDK's requests, such as `autorun-7kq2m9w`.
     pub app_name: Option<String>,
     /// The retry window; the default is 60 seconds, for AWS.
@@ -147,6 +153,9 @@ impl Aws {
                 if let Some(recorder) = self.options.listeners.interceptor(Service::Ec2) {
                     ec2 = ec2.interceptor(recorder);
                 }
+                if self.options.read_only {
+                    ec2 = ec2.interceptor(ReadOnly);
+                }
                 #[cfg(feature = "crash-points")]
                 let ec2 = ec2.interceptor(super::crash_points::CrashPoints);
                 Ok(aws_sdk_ec2::Client::from_conf(ec2.build()))
@@ -181,6 +190,9 @@ impl Aws {
                 let mut s3 = s3.interceptor(attempts).retry_classifier(attempts);
                 if let Some(recorder) = self.options.listeners.interceptor(Service::S3) {
                     s3 = s3.interceptor(recorder);
+                }
+                if self.options.read_only {
+                    s3 = s3.interceptor(ReadOnly);
                 }
                 #[cfg(feature = "crash-points")]
                 let s3 = s3.interceptor(super::crash_points::CrashPoints);
@@ -259,12 +271,26 @@ impl Aws {
     /// Throws the same kinds as [`Self::ec2`], but does not fail if STS does
     /// not answer: no operation depends on the account id.
     pub(super) async fn account(&self) -> Result<String> {
+        match self.caller().await? {
+            Ok(account) => Ok(account),
+            Err(error) => {
+                self.report.debug(error.to_string());
+                Ok(String::new())
+            }
+        }
+    }
+
+    /// Returns the account id, or the error of STS. The id is empty if it cannot be
+    /// known.
+    ///
+    /// Throws the same kinds as [`Self::ec2`].
+    pub(super) async fn caller(&self) -> Result<Result<String>> {
         let config = &self.config().await?.sdk;
         let endpoint = &self.options.endpoints.sts;
         // AWS's STS knows nothing about the account behind another endpoint.
         let elsewhere = self.options.endpoints.ec2.is_some() || self.options.endpoints.s3.is_some();
         if endpoint.is_none() && elsewhere {
-            return Ok(String::new());
+            return Ok(Ok(String::new()));
         }
         let mut sts = aws_sdk_sts::config::Builder::from(config)
             .retry_config(RetryConfig::disabled())
@@ -282,14 +308,15 @@ impl Aws {
             sts = sts.interceptor(recorder);
         }
         let sts = aws_sdk_sts::Client::from_conf(sts.build());
-        match sts.get_caller_identity().send().await {
+        Ok(match sts.get_caller_identity().send().await {
             Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),
-            Err(e) => {
-                let error = aws_error("get the account id", &e);
-                self.report.debug(error.to_string());
-                Ok(String::new())
-            }
-        }
+            Err(e) => Err(aws_error("get the account id", &e)),
+        })
+    }
+
+    /// Returns the URL of S3, if it is not AWS's.
+    pub(super) fn endpoint_of_s3(&self) -> Option<String> {
+        self.options.endpoints.s3.clone()
     }
 
     /// Returns the ends of the credentials that signed requests.

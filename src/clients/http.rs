@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::OnceCell;
 
+use super::Confinement;
 use super::transport::{Network, is_near};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
@@ -18,6 +19,9 @@ use crate::report::text;
 /// The longest body, in bytes. A longer one is an error, so that it cannot
 /// exhaust the memory.
 const LONGEST_BODY: usize = 64 << 20;
+
+/// How many redirects of a request are followed.
+const MOST_REDIRECTS: usize = 10;
 
 /// The response to a request.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -32,6 +36,20 @@ pub struct Response {
     pub size: i64,
     /// Seconds to the last byte.
     pub seconds: f64,
+}
+
+impl Response {
+    /// Returns the response that a rehearsal assumes.
+    #[must_use]
+    pub fn assumed(status: i64, body: String) -> Self {
+        Self {
+            status,
+            headers: BTreeMap::new(),
+            size: i64::try_from(body.len()).unwrap_or(i64::MAX),
+            body,
+            seconds: 0.0,
+        }
+    }
 }
 
 /// What to do with a response that names another URL.
@@ -89,6 +107,8 @@ pub struct Http {
     near: Pair,
     /// The network of the local cloud's instances.
     local: Option<Network>,
+    /// What a rehearsal may connect to.
+    confinement: Option<Confinement>,
 }
 
 /// A client for each treatment of redirects.
@@ -100,9 +120,10 @@ struct Pair {
 
 impl Http {
     /// Creates clients that reach this network without a proxy.
-    pub(super) fn new(local: Option<Network>) -> Self {
+    pub(super) fn new(local: Option<Network>, confinement: Option<Confinement>) -> Self {
         Self {
             local,
+            confinement,
             ..Self::default()
         }
     }
@@ -186,12 +207,15 @@ impl Http {
 
     /// Returns the client for a URL.
     async fn client(&self, url: &str, redirects: Redirects) -> Result<&reqwest::Client> {
+        if let Some(confinement) = &self.confinement {
+            confinement.check_url(url)?;
+        }
         let parsed = reqwest::Url::parse(url).ok();
         let host = parsed.as_ref().and_then(|url| url.host_str());
         let near = host.is_some_and(|host| is_near(host, self.local));
         let pair = if near { &self.near } else { &self.far };
         let (cell, policy) = match redirects {
-            Redirects::Follow => (&pair.following, Policy::limited(10)),
+            Redirects::Follow => (&pair.following, follow(self.confinement.clone())),
             Redirects::Report => (&pair.reporting, Policy::none()),
         };
         cell.get_or_try_init(async || {
@@ -206,6 +230,23 @@ impl Http {
                 .map_err(|e| Error::internal(format!("cannot set up HTTP: {e}")))
         })
         .await
+    }
+}
+
+/// Returns the policy that follows at most ten redirects, and in a rehearsal none
+/// that leads outside of it.
+fn follow(confinement: Option<Confinement>) -> Policy {
+    match confinement {
+        None => Policy::limited(MOST_REDIRECTS),
+        Some(confinement) => Policy::custom(move |attempt| {
+            if attempt.previous().len() > MOST_REDIRECTS {
+                attempt.error("too many redirects")
+            } else if confinement.has_url(attempt.url().as_str()) {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        }),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use account::{AccountOptions, AskCode, Environment, check_role_arn};
 pub use aws::{AwsOptions, Endpoints, StaticKey};
+pub use confinement::Confinement;
 pub use local::Local;
 pub use pace::Pace;
 use s3::{Published, Publishing, keys as object_keys};
@@ -28,6 +29,7 @@ mod aws;
 mod aws_error;
 pub mod calls;
 mod checksums;
+mod confinement;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 pub mod ec2;
@@ -40,6 +42,8 @@ pub mod marks;
 mod openssh_key;
 mod pace;
 mod parameters;
+mod public_access;
+mod read_only;
 pub mod s3;
 mod signed_url;
 pub mod ssh;
@@ -55,6 +59,8 @@ pub struct Clients {
     http: http::Http,
     /// Facts about the user's machine.
     pub local: Local,
+    /// What a rehearsal may connect to; `None` in a run.
+    confinement: Option<Confinement>,
     cancel: CancellationToken,
     published: Mutex<PublishedKeys>,
 }
@@ -81,12 +87,17 @@ impl Clients {
         report: Reporter,
         cancel: CancellationToken,
     ) -> Self {
-        let http = http::Http::new(options.local_network);
+        let confinement = options.confined.then(|| {
+            let cloud = options.endpoints.ec2.as_deref();
+            Confinement::new(options.local_network, cloud.unwrap_or_default())
+        });
+        let http = http::Http::new(options.local_network, confinement.clone());
         Self {
             aws: Arc::new(aws::Aws::new(options, report.clone())),
-            ssh: ssh::Ssh::new(local.clone(), report, cancel.clone()),
+            ssh: ssh::Ssh::new(local.clone(), confinement.clone(), report, cancel.clone()),
             http,
             local,
+            confinement,
             cancel,
             published: Mutex::default(),
         }
@@ -97,9 +108,15 @@ impl Clients {
     pub fn with_cancel(&self, report: Reporter, cancel: CancellationToken) -> Self {
         Self {
             aws: Arc::clone(&self.aws),
-            ssh: ssh::Ssh::new(self.local.clone(), report, cancel.clone()),
+            ssh: ssh::Ssh::new(
+                self.local.clone(),
+                self.confinement.clone(),
+                report,
+                cancel.clone(),
+            ),
             http: self.http.clone(),
             local: self.local.clone(),
+            confinement: self.confinement.clone(),
             cancel,
             published: Mutex::default(),
         }
@@ -109,6 +126,19 @@ impl Clients {
     /// not known.
     pub async fn identity(&self) -> Result<(String, String)> {
         Ok((self.aws.region().await?, self.aws.account().await?))
+    }
+
+    /// Returns the region in use and the account id, which is empty if it cannot be
+    /// known.
+    ///
+    /// Throws the error with which AWS refuses the credentials.
+    pub async fn caller(&self) -> Result<(String, String)> {
+        Ok((self.aws.region().await?, self.aws.caller().await??))
+    }
+
+    /// Returns whether the account forbids public objects in all its buckets.
+    pub async fn account_blocks_public(&self, account: &str) -> Result<bool> {
+        self.aws.account_blocks_public(account).await
     }
 
     /// Returns whether the credentials failed only because there was no terminal
@@ -236,6 +266,20 @@ impl Clients {
     #[must_use]
     pub fn on_local_cloud(&self) -> bool {
         self.aws.is_local_cloud()
+    }
+
+    /// Returns what a rehearsal may connect to, or `None` in a run.
+    #[must_use]
+    pub fn confinement(&self) -> Option<&Confinement> {
+        self.confinement.as_ref()
+    }
+
+    /// Returns bucket and key of each object that this run has made public.
+    pub async fn public_objects(&self) -> Vec<(String, String)> {
+        let known = self.published.lock().await;
+        let mut public: Vec<_> = known.public.iter().cloned().collect();
+        public.sort();
+        public
     }
 
     /// Returns the HTTP client.

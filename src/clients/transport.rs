@@ -38,7 +38,7 @@ impl Network {
         })
     }
 
-    fn contains(self, address: std::net::Ipv4Addr) -> bool {
+    pub(super) fn contains(self, address: std::net::Ipv4Addr) -> bool {
         let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
         u32::from(address) & mask == self.address & mask
     }

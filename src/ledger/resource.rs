@@ -213,7 +213,8 @@ impl Resource {
     }
 
     /// Returns whether the resource was created and is not removed.
-    pub(super) fn exists(&self) -> bool {
+    #[must_use]
+    pub fn exists(&self) -> bool {
         matches!(self.state, State::Live | State::Releasing)
     }
 

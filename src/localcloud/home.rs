@@ -133,6 +133,21 @@ impl Home {
         self.state.join("keys.json")
     }
 
+    /// The package files that instances have downloaded.
+    #[must_use]
+    pub fn packages(&self) -> PathBuf {
+        self.state.join("packages")
+    }
+
+    /// The directory beside the state for the homes of rehearsals.
+    #[must_use]
+    pub fn rehearsals(&self) -> PathBuf {
+        self.state
+            .parent()
+            .unwrap_or(&self.state)
+            .join("rehearsals")
+    }
+
     /// The log of the background process.
     #[must_use]
     pub fn log(&self) -> PathBuf {

@@ -213,6 +213,17 @@ impl Playbook {
             .collect()
     }
 
+    /// Returns file, line and column of the calls whose results the playbook does not
+    /// use.
+    #[must_use]
+    pub fn unused_results(&self) -> BTreeSet<(String, usize, usize)> {
+        let files = self.files.iter().flat_map(|(path, file)| {
+            let places = check::unused_results(&file.ast).into_iter();
+            places.map(|(line, column)| (path.clone(), line, column))
+        });
+        files.collect()
+    }
+
     /// Returns whether the playbook calls a function that sends requests to AWS.
     #[must_use]
     pub fn uses_aws(&self) -> bool {

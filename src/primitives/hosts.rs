@@ -18,6 +18,7 @@ use super::control::label;
 use super::fanout::{Fanout, Results, failed_on_hosts, gathered};
 use super::host_keys::{compare_or_warn, pin_first_key};
 use super::host_map::KnownHost;
+use super::rehearsed::is_outside;
 use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets};
 use super::variables::declare_secret;
 use crate::clients::ec2::Instance;
@@ -342,6 +343,9 @@ async fn with_jump(cx: &Context, host: Host, file: Option<PathBuf>) -> Result<Ho
 /// Looks up the host keys of all instances on the way to a host, the first jump
 /// host first.
 pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
+    if is_outside(cx, host) {
+        return Ok(());
+    }
     if let Some(via) = &host.via {
         Box::pin(know_keys(cx, via)).await?;
     }

@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::http_request::{self, Answer, HttpRequest};
-use crate::clients::http::Response;
+use super::rehearsed::is_url_outside;
+use crate::clients::http::{Response, without_password};
 use crate::context::Context;
 use crate::error::Result;
 use crate::report::text;
@@ -163,6 +164,13 @@ struct WaitUntilServing {
 }
 
 async fn http_get(cx: &Context, url: &str, options: HttpGet) -> Result<Response> {
+    if is_url_outside(cx, url) {
+        cx.assume(
+            format!("GET {}", without_password(url)),
+            "status 200, an empty body",
+        );
+        return Ok(Response::assumed(200, String::new()));
+    }
     cx.clients.http().get(url, options.timeout.duration()).await
 }
 
@@ -172,6 +180,11 @@ async fn wait_until_serving(
     options: WaitUntilServing,
 ) -> Result<Response> {
     let timeout = options.timeout.duration();
+    if is_url_outside(cx, url) {
+        cx.assume_success(format!("wait until {} serves", without_password(url)));
+        let body = options.contains.unwrap_or_default();
+        return Ok(Response::assumed(options.status, body));
+    }
     let mut pace = cx.pace(format!("{url} to serve"), timeout);
     loop {
         let seen = match cx

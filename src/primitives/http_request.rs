@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::rehearsed::is_url_outside;
 use crate::clients::http::{Redirects, Request, Response, without_password};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -133,6 +134,13 @@ pub(super) async fn send(
         step.begin()?;
     }
     let method = request.method.clone();
+    if is_url_outside(cx, url) {
+        cx.assume(
+            format!("{method} {}", without_password(url)),
+            "status 200, an empty body",
+        );
+        return Ok(Response::assumed(200, String::new()).into());
+    }
     let answer = Answer::from(cx.clients.http().send(request).await?);
     if check && !(200..300).contains(&answer.status) {
         return Err(failure(&method, url, &answer));

@@ -170,7 +170,7 @@ async fn create_key_pair(
     let default = || cx.clients.local.data_dir.join("keys").join(name);
     let path = options
         .path
-        .map_or_else(default, |path| cx.clients.local.expand(&path));
+        .map_or_else(default, |path| cx.clients.local.output(&path));
     if let Some(recorded) = step.recorded::<KeyPair>()? {
         if step.was_undone()
             || (key_of(step, &path).is_some() && still_exists(cx, step, name).await?)

@@ -6,7 +6,7 @@ use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use serde_json::Value;
 
-use super::templates;
+use super::{rehearsed, templates};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::script::{self, Outcome};
@@ -41,7 +41,7 @@ pub mod api {
     #[rhai_fn(return_raw)]
     pub fn is_file(call: NativeCallContext, path: ImmutableString) -> Outcome<Dynamic> {
         script::run_blocking(&call, |cx| {
-            let path = cx.clients.local.expand(Path::new(path.as_str()));
+            let path = rehearsed::source(cx, &path);
             let opened = std::fs::File::open(path).and_then(|file| file.metadata());
             Ok(opened.is_ok_and(|about| about.is_file()))
         })
@@ -104,7 +104,7 @@ pub mod api {
 }
 
 fn read_file(cx: &Context, path: &str) -> Result<String> {
-    let path = cx.clients.local.expand(Path::new(path));
+    let path = rehearsed::source(cx, path);
     let bytes = std::fs::read(&path).map_err(|e| Error::io("read", &path, &e))?;
     String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();

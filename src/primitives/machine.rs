@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::check_public;
+use super::rehearsed;
 use super::variables::declare_secret;
 use crate::context::{Context, OWN_PATH};
 use crate::error::{Error, ErrorKind, Result};
@@ -210,7 +211,7 @@ struct Written {
 }
 
 /// The map that `local_exec` returns.
-#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 struct Finished {
     /// Exit status of the program.
     status: i64,
@@ -224,18 +225,20 @@ struct Finished {
 
 fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Result<Written> {
     check_public(cx, "argument `path`", path)?;
-    let path = cx.clients.local.expand(Path::new(path));
+    let shown = cx.clients.local.expand(Path::new(path));
+    let shown = cx.clients.local.shown(&shown);
+    let path = rehearsed::output(cx, Path::new(path));
     let mode = super::copies::mode(&options.mode)?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let failed = |e: std::io::Error| {
-        let error = Error::io("write", &path, &e);
+        let error = Error::io("write", &shown, &e);
         match error.kind {
             ErrorKind::NotFound => error.hint(format!(
                 "create the directory first: `mkdir -p {}`",
-                shell_words::quote(&folder.to_string_lossy())
+                shell_words::quote(&cx.clients.local.shown(folder).to_string_lossy())
             )),
             _ => error,
         }
@@ -243,9 +246,10 @@ fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Resu
     if path.is_dir() {
         return Err(Error::invalid(format!(
             "`{}` is a directory",
-            path.display()
+            shown.display()
         )));
     }
+    rehearsed::not_written(cx, &shown);
     let mut unfinished = tempfile::Builder::new()
         .prefix(".autorun-")
         .tempfile_in(folder)
@@ -259,7 +263,7 @@ fn write_file(cx: &Context, path: &str, text: &str, options: &WriteFile) -> Resu
     unfinished.persist(&path).map_err(|e| failed(e.error))?;
     Ok(Written {
         size: text.len(),
-        path,
+        path: shown.clone(),
     })
 }
 
@@ -286,6 +290,14 @@ async fn local_exec(
         return Ok(recorded);
     }
     step.begin()?;
+    if let Some(rehearsal) = &cx.rehearsal {
+        rehearsal.note_program();
+        cx.assume(
+            format!("run here: {}", shell_words::join(words.iter().flatten())),
+            "status 0, no output",
+        );
+        return Ok(Finished::default());
+    }
     let started = Instant::now();
     let mut call = tokio::process::Command::new(program);
     call.args(arguments)

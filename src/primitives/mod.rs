@@ -23,6 +23,7 @@ mod cloud_init;
 pub mod control;
 pub mod copies;
 pub mod data;
+mod effects;
 mod families;
 mod fanout;
 pub mod fleet;
@@ -48,6 +49,7 @@ pub mod objects;
 mod own_images;
 mod readiness;
 mod reboots;
+mod rehearsed;
 pub mod remote;
 pub mod security_groups;
 mod servers;
@@ -61,6 +63,7 @@ mod user_data_reasons;
 pub mod variables;
 pub mod volumes;
 
+pub use effects::{Effect, Reach, effect_of};
 pub use families::{
     ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, is_function, realms,
 };

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::hosts::target;
+use super::rehearsed::{is_outside, is_url_outside};
 use super::servers::explained;
+use crate::clients::http::without_password;
 use crate::clients::ssh::{self, Command, Program};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -185,7 +187,7 @@ struct Summary {
 }
 
 /// The map that `host_metrics` returns.
-#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 struct Metrics {
     /// CPU usage in percent, measured over 0.2 seconds.
     cpu: f64,
@@ -206,6 +208,20 @@ struct Metrics {
 async fn probe(cx: &Context, url: &str, options: Probe) -> Result<Probed> {
     let timeout = options.timeout.duration();
     let time = jiff::Timestamp::now().to_string();
+    if is_url_outside(cx, url) {
+        cx.assume(
+            format!("GET {}", without_password(url)),
+            "the expected answer",
+        );
+        return Ok(Probed {
+            time,
+            url: url.to_owned(),
+            ok: true,
+            status: Some(options.status),
+            seconds: 0.0,
+            error: None,
+        });
+    }
     let started = Instant::now();
     let answer = cx.clients.http().get(url, timeout).await;
     let seconds = started.elapsed().as_secs_f64();
@@ -246,6 +262,10 @@ grep -E '^(MemTotal|MemAvailable):' /proc/meminfo && df -Pk / | tail -n 1";
 
 async fn host_metrics(cx: &Context, server: &Dynamic) -> Result<Metrics> {
     let host = target(cx, server).await?;
+    if is_outside(cx, &host) {
+        cx.assume(format!("measure {}", host.name), "an idle host");
+        return Ok(Metrics::default());
+    }
     let command = Command {
         program: Program::Own(MEASURE.to_owned()),
         timeout: Some(Duration::from_secs(30)),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
-use super::{check_public, file_state, release, uploads};
+use super::{check_public, file_state, rehearsed, release, uploads};
 use crate::clients::SignedUrl;
 use crate::clients::s3::{
     Allowed, Content, LONGEST_PRESIGN, PoliciesBefore, Published, Publishing, S3, keys,
@@ -356,7 +356,7 @@ async fn upload_image(
     file: &str,
     options: UploadImage,
 ) -> Result<Object> {
-    let path = cx.clients.local.expand(Path::new(file));
+    let path = rehearsed::source(cx, file);
     let size = size(&path)?;
     let kind = content_type(&path, options.content_type);
     if size == 0 {
@@ -400,7 +400,7 @@ async fn upload_file(
     file: &str,
     options: UploadFile,
 ) -> Result<Object> {
-    let path = cx.clients.local.expand(Path::new(file));
+    let path = rehearsed::source(cx, file);
     let key = key_of(file, options.key)?;
     let kind = content_type(&path, options.content_type);
     check_object(cx, &key, Some(&kind))?;

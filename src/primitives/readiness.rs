@@ -9,6 +9,7 @@ use super::host_keys;
 use super::host_keys::Compared;
 use super::hosts::{know_keys, reached};
 use super::reboots;
+use super::rehearsed::is_outside;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
 use super::user_data::{self, Ended};
 use super::user_data_reasons::Reasons;
@@ -230,6 +231,13 @@ pub(super) async fn ready(
     }
     let server = server.with_user(cx, &instance).await;
     let host = reached(cx, instance_host(&server, &instance)?).await?;
+    if is_outside(cx, &host) {
+        cx.assume_success(format!(
+            "wait until {} accepts a login and has run its user data",
+            host.name
+        ));
+        return Ok(server.with(cx, instance).await);
+    }
     answers(cx, &host, &server.id, &mut pace).await?;
     let compared = host_keys::compare(cx, &host, &server.id).await?;
     let patience = match (options.host_key, &compared) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
 use super::objects::{check_object, content, content_type, log_validity};
-use super::{check_public, file_state, uploads};
+use super::{check_public, file_state, rehearsed, uploads};
 use crate::clients::s3::{Content, LONGEST_PRESIGN, Listed, check_file, keys, places};
 use crate::clients::tree::{self, Kind};
 use crate::context::Context;
@@ -384,7 +384,7 @@ async fn upload_dir(
     directory: &str,
     options: UploadDir,
 ) -> Result<Uploaded> {
-    let path = cx.clients.local.expand(Path::new(directory));
+    let path = rehearsed::source_directory(cx, directory);
     let about = std::fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
     if !about.is_dir() {
         return Err(Error::invalid(format!("`{directory}` is not a directory"))
@@ -522,8 +522,13 @@ async fn intend(
 async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Result<Downloaded> {
     check_public(cx, "argument `file`", file)?;
     keys::check(key)?;
-    let path = cx.clients.local.expand(Path::new(file));
+    let shown = cx
+        .clients
+        .local
+        .shown(&cx.clients.local.expand(Path::new(file)));
+    let path = rehearsed::output(cx, Path::new(file));
     check_file(&path, file)?;
+    rehearsed::not_written(cx, &shown);
     let size = cx
         .clients
         .s3()
@@ -534,7 +539,7 @@ async fn download_file(cx: &Context, bucket: &str, key: &str, file: &str) -> Res
         "downloaded {bucket}/{key} to {file} ({})",
         text::bytes(size)
     ));
-    Ok(Downloaded { path, size })
+    Ok(Downloaded { path: shown, size })
 }
 
 async fn download_dir(
@@ -544,7 +549,11 @@ async fn download_dir(
     directory: &str,
 ) -> Result<Restored> {
     check_public(cx, "argument `directory`", directory)?;
-    let path = cx.clients.local.expand(Path::new(directory));
+    let shown = cx
+        .clients
+        .local
+        .shown(&cx.clients.local.expand(Path::new(directory)));
+    let path = rehearsed::output(cx, Path::new(directory));
     let s3 = &cx.clients.s3().await?;
     let objects = s3.list(bucket, prefix).await?;
     if objects.is_empty() {
@@ -554,6 +563,7 @@ async fn download_dir(
         ));
     }
     let places = places(&path, prefix, objects)?;
+    rehearsed::not_written(cx, &shown);
     for folder in &places.directories {
         std::fs::create_dir_all(folder).map_err(|e| Error::io("create directory", folder, &e))?;
     }
@@ -573,7 +583,7 @@ async fn download_dir(
         text::bytes(size)
     ));
     Ok(Restored {
-        directory: path,
+        directory: shown,
         files,
         size,
     })

@@ -25,6 +25,8 @@ pub enum Output {
     Human,
     /// A line of JSON for each event.
     Json,
+    /// Nothing: a rehearsal prints its plan instead.
+    Silent,
 }
 
 /// The outputs of a reporter and their levels.
@@ -117,6 +119,18 @@ impl Reporter {
         let label = text::harmless(&self.mask.apply(&label));
         Self {
             branch: Some(label.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Returns a reporter for a rehearsal: it prints nothing on stdout and logs only
+    /// warnings and errors, unless debug messages are wanted.
+    #[must_use]
+    pub fn silent(&self) -> Self {
+        Self {
+            sinks: Arc::new(Warnings(Arc::clone(&self.sinks))),
+            output: Output::Silent,
+            tally: Arc::default(),
             ..self.clone()
         }
     }
@@ -226,7 +240,7 @@ impl Reporter {
                 self.live.pin(format!("{graph} {}", self.shown(words)));
                 self.print(line);
             }
-            (Output::Human, _) => {}
+            (Output::Human | Output::Silent, _) => {}
         }
     }
 
@@ -304,6 +318,27 @@ impl Reporter {
         } else {
             write();
         }
+    }
+}
+
+/// Passes on what is at least a warning, or everything if debug messages are wanted.
+struct Warnings(Arc<dyn Log>);
+
+impl Log for Warnings {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        let debug = Metadata::builder().level(LogLevel::Debug).build();
+        let shown = metadata.level() <= LogLevel::Warn || self.0.enabled(&debug);
+        shown && self.0.enabled(metadata)
+    }
+
+    fn log(&self, record: &Record) {
+        if self.enabled(record.metadata()) {
+            self.0.log(record);
+        }
+    }
+
+    fn flush(&self) {
+        self.0.flush();
     }
 }
 

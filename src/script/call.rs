@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use rhai::{Dynamic, EvalAltResult, GlobalRuntimeState, NativeCallContext, Position};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::call_context::context;
 use super::identity::identity;
 use super::options::to_dynamic;
 use super::throw::throw;
 use crate::clients::calls::{Cause, caused_by};
-use crate::context::Context;
+use crate::context::{Context, Note};
 use crate::error::{Error, Result};
 use crate::ledger::{Call, Millis, Step, Wait, now};
 use crate::report::Event;
@@ -97,7 +98,7 @@ pub fn effect<T: Serialize>(
             }
         }
     };
-    reported(call, |cx| block_on(call, cx, all))
+    reported(call, Some(&arguments), |cx| block_on(call, cx, all))
 }
 
 /// Runs work that does not need the async runtime.
@@ -105,7 +106,7 @@ pub fn run_blocking<T: Serialize>(
     call: &NativeCallContext,
     work: impl FnOnce(&Context) -> Result<T>,
 ) -> Outcome<Dynamic> {
-    reported(call, |cx| {
+    reported(call, None, |cx| {
         let (began, started) = (Instant::now(), now());
         let result = work(cx);
         if began.elapsed() >= SHORTEST_WAIT {
@@ -128,9 +129,10 @@ pub fn note_wait(call: &NativeCallContext, cx: &Context, since: Millis, error: O
     cx.ledger.waited(wait);
 }
 
-/// Runs work and reports its beginning and its end.
+/// Runs work and reports its beginning and its end. `arguments` are those of a step.
 fn reported<T: Serialize>(
     call: &NativeCallContext,
+    arguments: Option<&Value>,
     work: impl FnOnce(&Context) -> Result<T>,
 ) -> Outcome<Dynamic> {
     let function = call.fn_name();
@@ -139,14 +141,57 @@ fn reported<T: Serialize>(
         cx.report.report(&Event::StepStarted {
             function: function.to_owned(),
         });
-        let result = work(&cx.working(function));
+        let cx = cx.of_call(function);
+        let result = work(&cx);
         cx.report.report(&Event::StepFinished {
             function: function.to_owned(),
             seconds: started.elapsed().as_secs_f64(),
             ok: result.is_ok(),
         });
+        note(call, &cx, arguments, &result)?;
         result
     })
+}
+
+/// Notes a step in a rehearsal, and a call of which something was assumed.
+fn note<T: Serialize>(
+    call: &NativeCallContext,
+    cx: &Context,
+    arguments: Option<&Value>,
+    result: &Result<T>,
+) -> Result<()> {
+    let Some(rehearsal) = &cx.rehearsal else {
+        return Ok(());
+    };
+    let assumed = cx.assumptions();
+    if arguments.is_none() && assumed.is_empty() {
+        return Ok(());
+    }
+    let mask = cx.report.mask();
+    let masked = |mut value: Value| {
+        mask.apply_json(&mut value);
+        value
+    };
+    let value = result.as_ref().ok().map(serde_json::to_value);
+    let noted = Note {
+        function: call.fn_name().to_owned(),
+        branch: mask.apply(&cx.path),
+        place: place(call),
+        arguments: masked(arguments.cloned().unwrap_or_default()),
+        result: masked(value.and_then(std::result::Result::ok).unwrap_or_default()),
+        error: (result.as_ref().err()).map(|error| mask.apply(&error.to_string())),
+        assumed: assumed
+            .into_iter()
+            .map(|assumed| assumed.masked(mask))
+            .collect(),
+        follows: None,
+    };
+    let position = call.call_position();
+    let at = (
+        position.line().unwrap_or(0),
+        position.position().unwrap_or(0),
+    );
+    rehearsal.note(noted, (call.call_source().unwrap_or_default(), at.0, at.1))
 }
 
 /// Returns the names of the files that may contain a call, the most likely first.

@@ -44,7 +44,7 @@ impl Given<'_> {
 }
 
 /// The values of the variables, and warnings.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::cli) struct Settled {
     pub(in crate::cli) values: BTreeMap<String, Value>,
     /// Where a secret can be read again.

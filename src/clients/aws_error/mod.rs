@@ -25,10 +25,19 @@ pub(crate) fn aws_error<E: OperationError>(
     attempt: &str,
     error: &SdkError<E, HttpResponse>,
 ) -> Error {
+    aws_error_of(E::OPERATION, attempt, error)
+}
+
+/// Like [`aws_error`], for a request that has the body of another operation.
+pub(crate) fn aws_error_of<E: OperationError>(
+    operation: &str,
+    attempt: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> Error {
     let status = error.raw_response().map(|r| r.status().as_u16());
     match error {
         SdkError::ServiceError(_) | SdkError::ResponseError(_) if status.is_some() => {
-            answered(attempt, error, status.unwrap_or_default())
+            answered((operation, attempt), error, status.unwrap_or_default())
         }
         SdkError::TimeoutError(_) => Error::new(
             ErrorKind::Timeout,
@@ -43,7 +52,7 @@ pub(crate) fn aws_error<E: OperationError>(
 
 /// Creates the error for an error response from AWS.
 fn answered<E: OperationError>(
-    attempt: &str,
+    (operation, attempt): (&str, &str),
     error: &SdkError<E, HttpResponse>,
     status: u16,
 ) -> Error {
@@ -65,7 +74,7 @@ fn answered<E: OperationError>(
     let region = error
         .raw_response()
         .and_then(|answer| answer.headers().get("x-amz-bucket-region"));
-    created.hint = hint(code, E::OPERATION, status, &message).map(|hint| match region {
+    created.hint = hint(code, operation, status, &message).map(|hint| match region {
         Some(region) => hint.replace(" REGION`", &format!(" {region}`")),
         None => hint,
     });

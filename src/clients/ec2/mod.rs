@@ -10,7 +10,9 @@ use aws_sdk_ec2::config::{Builder, Region};
 use tokio_util::sync::CancellationToken;
 
 mod addresses;
+mod capabilities;
 mod default_vpc;
+mod dry_run;
 mod images;
 mod instance_types;
 mod instances;

@@ -177,13 +177,30 @@ impl Ec2<'_> {
                 && p.from_port() == Some(rule.port)
                 && p.to_port() == Some(rule.to_port)
         });
-        Ok(open.any(|p| {
-            let v4 = p.ip_ranges().iter().filter_map(|r| r.cidr_ip());
-            let v6 = p.ipv6_ranges().iter().filter_map(|r| r.cidr_ipv6());
-            let pairs = p.user_id_group_pairs().iter();
-            let groups = pairs.filter_map(|pair| pair.group_id());
-            v4.chain(v6).chain(groups).any(|from| from == rule.from)
-        }))
+        Ok(open.any(|permission| sources(permission).any(|from| from == rule.from)))
+    }
+
+    /// Returns the rules of a security group, one for each source.
+    ///
+    /// Throws `not_found`.
+    pub async fn open_ports(&self, group: &str) -> Result<Vec<Ingress>> {
+        let request = self.client.describe_security_groups().group_ids(group);
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look up security group `{group}`"), &e))?;
+        let groups = answer.security_groups().iter();
+        let permissions = groups.flat_map(SecurityGroup::ip_permissions);
+        let rules = permissions.flat_map(|permission| {
+            sources(permission).map(|from| Ingress {
+                protocol: permission.ip_protocol().unwrap_or_default().to_owned(),
+                port: permission.from_port().unwrap_or(-1),
+                to_port: permission.to_port().unwrap_or(-1),
+                from: from.to_owned(),
+                description: None,
+            })
+        });
+        Ok(rules.collect())
     }
 
     /// Opens a port. Returns false if it was already open.
@@ -248,6 +265,19 @@ impl Ec2<'_> {
             .map_err(|e| aws_error(&format!("look for security group `{name}`"), &e))?;
         Ok(answer.security_groups().iter().map(marked_group).collect())
     }
+}
+
+/// Returns the networks and the security groups from which a permission allows
+/// connections.
+fn sources(permission: &IpPermission) -> impl Iterator<Item = &str> {
+    let v4 = permission.ip_ranges().iter().filter_map(|r| r.cidr_ip());
+    let v6 = permission
+        .ipv6_ranges()
+        .iter()
+        .filter_map(|r| r.cidr_ipv6());
+    let pairs = permission.user_id_group_pairs().iter();
+    let groups = pairs.filter_map(|pair| pair.group_id());
+    v4.chain(v6).chain(groups)
 }
 
 fn permission(rule: &Ingress) -> IpPermission {

@@ -31,6 +31,17 @@ pub enum Tagged {
 /// The maximum difference between two clocks, in milliseconds.
 const SKEW: i64 = 600_000;
 
+/// Who has a bucket name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOwner {
+    /// The name is free.
+    Free,
+    /// This account has the bucket.
+    ThisAccount,
+    /// Another account has it, or this one may not look at it.
+    Unknown,
+}
+
 impl S3<'_> {
     /// Returns whether a bucket with this name exists and belongs to this
     /// account.
@@ -47,6 +58,20 @@ impl S3<'_> {
                 Ok(false)
             }
             Err(e) => Err(aws_error(&format!("look for bucket `{bucket}`"), &e)),
+        }
+    }
+
+    /// Returns who has a bucket name.
+    pub async fn owner_of(&self, bucket: &str) -> Result<NameOwner> {
+        match self.client.head_bucket().bucket(bucket).send().await {
+            Ok(_) => Ok(NameOwner::ThisAccount),
+            Err(e) => match e.raw_response().map(|r| r.status().as_u16()) {
+                Some(404) => Ok(NameOwner::Free),
+                Some(403) => Ok(NameOwner::Unknown),
+                // The bucket is in another region; only its owner learns that.
+                Some(301) => Ok(NameOwner::ThisAccount),
+                _ => Err(aws_error(&format!("look for bucket `{bucket}`"), &e)),
+            },
         }
     }
 

@@ -26,7 +26,7 @@ mod transfer;
 mod upload_id;
 
 pub use addressing::Addressing;
-pub use buckets::{Creation, Tagged, bucket_name_fault};
+pub use buckets::{Creation, NameOwner, Tagged, bucket_name_fault};
 pub use copy::Source;
 pub use multipart::{IN_PARTS_ABOVE, Sent};
 pub use objects::{Content, LONGEST_PRESIGN};

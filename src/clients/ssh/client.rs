@@ -25,7 +25,7 @@ use super::pump;
 use super::reboots::{Boots, Expected};
 use super::trust::{self, KeyTypes, Offered};
 use super::tunnel::Jump;
-use crate::clients::Local;
+use crate::clients::{Confinement, Local};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
 
@@ -47,6 +47,8 @@ type Routes = Mutex<HashMap<Host, Arc<tokio::sync::Mutex<Route>>>>;
 #[derive(Debug)]
 pub struct Ssh {
     local: Local,
+    /// What a rehearsal may connect to.
+    confinement: Option<Confinement>,
     known_hosts: Arc<KnownHosts>,
     config: SshConfig,
     report: Reporter,
@@ -63,10 +65,12 @@ pub struct Ssh {
 impl Ssh {
     pub(in crate::clients) fn new(
         local: Local,
+        confinement: Option<Confinement>,
         report: Reporter,
         cancel: CancellationToken,
     ) -> Self {
         Self {
+            confinement,
             known_hosts: Arc::new(KnownHosts::new(local.home.as_deref(), report.clone())),
             config: SshConfig::new(local.clone(), cancel.clone()),
             local,
@@ -365,6 +369,9 @@ impl Ssh {
     /// Opens a socket to a host: directly, through its jump host, or to the
     /// `ProxyCommand` of OpenSSH's configuration.
     async fn reach(&self, host: &Host, patience: &Patience) -> Result<Line> {
+        if let Some(confinement) = &self.confinement {
+            confinement.check_host(host)?;
+        }
         let Some(via) = &host.via else {
             if let Some(command) = &host.settings.proxy_command {
                 return Proxy::start(command, host, &self.local);

@@ -90,6 +90,12 @@ pub enum Trust {
 }
 
 impl Host {
+    /// Returns whether a `ProxyCommand` leads to this host.
+    #[must_use]
+    pub fn has_proxy(&self) -> bool {
+        self.settings.proxy_command.is_some()
+    }
+
     /// Returns `user@address`, with the port if it is not 22.
     #[must_use]
     pub fn login(&self) -> String {

@@ -2,7 +2,7 @@
 //! them.
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -61,12 +61,14 @@ impl Hosting {
     }
 }
 
-/// Prepares the runtime. Returns `None` without root, as there are no instances
+/// Prepares the runtime. `packages` is the directory for the package files that
+/// instances download. Returns `None` without root, as there are no instances
 /// then.
 pub(super) async fn begin(
     home: &Home,
     previous: &NetworkRecord,
     port: u16,
+    packages: PathBuf,
 ) -> Result<Option<Hosting>, String> {
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
@@ -80,7 +82,7 @@ pub(super) async fn begin(
     })
     .await
     .map_err(|e| e.to_string())?;
-    let proxy = Proxy::new(proxy_settings(&home.state))
+    let proxy = Proxy::new(proxy_settings(packages))
         .map_err(|e| format!("cannot set up the instances' proxy: {e}"))?;
     let system = System::of_host().name;
     Ok(Some(Hosting {
@@ -99,7 +101,7 @@ pub fn checks() -> Result<Vec<Check>, String> {
     Ok(machine::checks(&settings))
 }
 
-fn proxy_settings(state: &Path) -> proxy::Settings {
+fn proxy_settings(packages: PathBuf) -> proxy::Settings {
     let variable = |name: &str| {
         let upper = name.to_uppercase();
         [name, &upper]
@@ -108,7 +110,7 @@ fn proxy_settings(state: &Path) -> proxy::Settings {
             .filter(|value| !value.is_empty())
     };
     proxy::Settings {
-        cache_dir: state.join("packages"),
+        cache_dir: packages,
         cache_limit: proxy::CACHE_LIMIT,
         upstream: variable("http_proxy"),
         upstream_https: variable("https_proxy"),

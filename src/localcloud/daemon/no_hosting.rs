@@ -2,6 +2,7 @@
 //! same interface; buckets and EC2 records work, instances do not.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::Ipv4Net;
@@ -41,7 +42,12 @@ pub fn checks() -> Result<Vec<Check>, String> {
 pub(super) enum Hosting {}
 
 #[expect(clippy::unused_async, reason = "same signature as in `hosting`")]
-pub(super) async fn begin(_: &Home, _: &NetworkRecord, _: u16) -> Result<Option<Hosting>, String> {
+pub(super) async fn begin(
+    _: &Home,
+    _: &NetworkRecord,
+    _: u16,
+    _: PathBuf,
+) -> Result<Option<Hosting>, String> {
     Ok(None)
 }
 

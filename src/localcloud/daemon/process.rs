@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::hosting::{self, Hosting};
 use super::keys::{keys, random_hex};
+use super::lifetime::{self, Arguments};
 use super::network_record::NetworkRecord;
 use super::sockets::{free_port, listen};
 use super::status::{ACCOUNT, facts, status};
@@ -28,16 +28,13 @@ use crate::s3::{self, S3};
 use crate::server::{self, Front};
 use crate::visitors::Visitors;
 
-/// Runs the background process. Arguments: `STATE [UID:GID]..`.
+/// Runs the background process with the arguments that [`Arguments::read`]
+/// describes.
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
-    let Some(state) = arguments.first().map(PathBuf::from) else {
+    let Some(arguments) = Arguments::read(arguments) else {
         return ExitCode::from(2);
     };
-    let grants = arguments[1..].iter().filter_map(|argument| {
-        let (uid, gid) = argument.to_str()?.split_once(':')?;
-        Some((uid.parse().ok()?, gid.parse().ok()?))
-    });
-    let home = Home::of_state(&state);
+    let home = Home::of_state(&arguments.state);
     if let Err(error) = logbook::start(&home.log()) {
         report(&json!({ "error": format!("cannot open the local cloud's log: {error}") }));
         return ExitCode::FAILURE;
@@ -48,7 +45,10 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
     }));
     let served = tokio::runtime::Runtime::new()
         .map_err(|e| format!("cannot start the runtime: {e}"))
-        .and_then(|runtime| runtime.block_on(run(&home, &grants.collect::<Vec<_>>())));
+        .and_then(|runtime| runtime.block_on(run(&home, &arguments)));
+    if arguments.for_caller {
+        lifetime::remove(&home);
+    }
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
@@ -65,7 +65,7 @@ fn report(line: &Value) {
     drop(writeln!(out, "{line}").and_then(|()| out.flush()));
 }
 
-async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
+async fn run(home: &Home, arguments: &Arguments) -> Result<(), String> {
     let lock = lock(home)?;
     let io = |action: &str| {
         let action = action.to_owned();
@@ -73,9 +73,14 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
     };
     let keys = keys(home).map_err(io("cannot create the access key"))?;
     let end = CancellationToken::new();
+    if arguments.for_caller {
+        lifetime::end_with_caller(&end).map_err(io("cannot watch the caller"))?;
+    }
     let previous = NetworkRecord::read(home);
     let port = free_port(previous.port.unwrap_or(PORT)).map_err(io("no port is free"))?;
-    let hosting = hosting::begin(home, &previous, port).await?;
+    let packages = arguments.packages.clone();
+    let packages = packages.unwrap_or_else(|| home.packages());
+    let hosting = hosting::begin(home, &previous, port, packages).await?;
     let host = hosting.as_ref();
     let address = host.map_or(Ipv4Addr::LOCALHOST, Hosting::gateway);
     let subnet = host.map(Hosting::subnet);
@@ -92,6 +97,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         host.until_ready().await?;
     }
     let status = status(&endpoint, host);
+    let keeps_records = arguments.for_caller && host.is_none();
     let plans = Arc::new(Plans::default());
     let s3 = S3::open(s3::Settings {
         dir: home.state.join("s3"),
@@ -100,7 +106,8 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         account: ACCOUNT.to_owned(),
     })
     .map_err(io("cannot open the buckets"))?;
-    let store = ec2::Store::open(facts(host, &keys), home.state.join("ec2.json"))
+    let facts = facts(host, &keys, keeps_records);
+    let store = ec2::Store::open(facts, home.state.join("ec2.json"))
         .map_err(io("cannot open EC2's state"))?;
     let store = Arc::new(store);
     let machines = hosting.map(|hosting| hosting.hand_over(&store));
@@ -126,7 +133,7 @@ async fn run(home: &Home, grants: &[(u32, u32)]) -> Result<(), String> {
         mutations: Mutations::default(),
         end: end.clone(),
     });
-    for (uid, gid) in grants {
+    for (uid, gid) in &arguments.grants {
         home.grant(*uid, *gid, &access)
             .map_err(io("cannot write the access file"))?;
     }

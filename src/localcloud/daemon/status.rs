@@ -10,7 +10,9 @@ use super::hosting::Hosting;
 use crate::ec2::{CONSISTENCY_SECONDS, CloudInfo};
 use crate::signature::Keys;
 
-pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys) -> CloudInfo {
+/// Describes the cloud for EC2. `keeps_records` is whether instances that cannot
+/// boot exist as records.
+pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys, keeps_records: bool) -> CloudInfo {
     CloudInfo {
         keys: keys.clone(),
         account: ACCOUNT.to_owned(),
@@ -19,7 +21,8 @@ pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys) -> CloudInfo {
             || "none: instances cannot boot here".to_owned(),
             Hosting::system,
         ),
-        cannot_boot: hosting.is_none().then(cannot_boot),
+        cannot_boot: (hosting.is_none() && !keeps_records).then(cannot_boot),
+        keeps_records,
     }
 }
 

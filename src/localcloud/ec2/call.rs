@@ -34,6 +34,8 @@ pub(crate) struct CloudInfo {
     pub(crate) system: String,
     /// Why instances cannot boot on this host, and what the user can do.
     pub(crate) cannot_boot: Option<String>,
+    /// Whether instances exist as records only, in a rehearsal on such a host.
+    pub(crate) keeps_records: bool,
 }
 
 /// A consequence of a change, applied after the change is on disk.

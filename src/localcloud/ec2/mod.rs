@@ -67,6 +67,7 @@ mod params;
 mod permissions;
 mod ppk;
 mod public_keys;
+mod records;
 mod refusal;
 mod regions;
 mod rule_changes;

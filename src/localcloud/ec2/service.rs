@@ -17,7 +17,7 @@ use super::regions::has_region;
 use super::state::{Millis, Phase, State};
 use super::store::Store;
 use super::xml::Xml;
-use super::{actions, iam, network, ssm, sts};
+use super::{actions, iam, network, records, ssm, sts};
 #[cfg(test)]
 use crate::authorization::Need;
 use crate::authorization::{Denial, Guard};
@@ -189,8 +189,12 @@ impl Ec2 {
         if actions::changes(name) {
             change.commit().map_err(cannot_write)?;
             drop(change);
-            if let Some(machines) = &self.0.machines {
-                machines.follow(region, effects, &self.0.plans, sender.run);
+            match &self.0.machines {
+                Some(machines) => machines.follow(region, effects, &self.0.plans, sender.run),
+                None if self.0.store.facts.keeps_records => {
+                    records::follow(&self.0.store, region, effects);
+                }
+                None => {}
             }
         }
         Ok((name.to_owned(), xml))

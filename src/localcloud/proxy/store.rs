@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ use super::body;
 const MAX_HEAD: u32 = 64 * 1024;
 /// The end of the temporary name of a file.
 const UNFINISHED: &str = ".part";
+/// How long no process writes to a download that it still needs.
+const STALLS: Duration = Duration::from_secs(15 * 60);
 
 /// The part of a response's head that is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +64,9 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the directory and removes unfinished downloads.
+    /// Opens the directory and removes the downloads that a process which has
+    /// ended did not finish. Another process may use the directory: a rehearsal
+    /// shares the packages of the user's local cloud.
     pub(super) fn open(directory: PathBuf, limit: u64) -> io::Result<Self> {
         let failed = |e: io::Error| {
             let reason = format!("cannot cache packages in `{}`: {e}", directory.display());
@@ -75,8 +79,8 @@ impl Store {
             .map_err(failed)?;
         for entry in fs::read_dir(&directory).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if path.to_string_lossy().ends_with(UNFINISHED) {
-                fs::remove_file(path).map_err(failed)?;
+            if path.to_string_lossy().ends_with(UNFINISHED) && is_abandoned(&path) {
+                remove(&path);
             }
         }
         Ok(Self {
@@ -288,6 +292,12 @@ fn remove(path: &Path) {
         }
         _ => {}
     }
+}
+
+/// Returns whether no process has written to a file for a long time.
+fn is_abandoned(path: &Path) -> bool {
+    let modified = path.metadata().and_then(|found| found.modified());
+    modified.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STALLS))
 }
 
 /// Returns the name of a URL's file.

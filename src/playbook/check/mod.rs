@@ -12,6 +12,7 @@ pub(super) use known::{Known, Reader, Variables};
 pub(super) use lints::READ as FILE_ARGUMENTS;
 pub(super) use more::findings;
 pub(super) use syntax::{endless, explain as explain_syntax};
+pub(super) use unused_results::unused_results;
 pub(super) use written::Literal;
 
 mod calls;
@@ -29,6 +30,7 @@ pub(super) mod rules;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod unused_results;
 mod variables;
 mod walk;
 mod written;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::check_public;
 use super::super::hosts::target;
+use super::super::rehearsed::{self, is_outside};
 use super::errors::{in_time, no_tar, not_sent, other_kind};
 use super::{Copied, ScpFrom, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Looked, Tar};
@@ -54,6 +55,12 @@ pub(super) async fn scp_from(
         place
     };
     let host = target(cx, server).await?;
+    let shown = path;
+    let path = rehearsed::output(cx, &shown);
+    rehearsed::not_written(cx, &shown);
+    if is_outside(cx, &host) {
+        return assumed(cx, &host, source, &shown, &path, wants_directory);
+    }
     let started = Instant::now();
     // The slash only means that the playbook expects a directory. Query the path
     // without it, because `file/` would be an error of its own on the host.
@@ -88,13 +95,44 @@ pub(super) async fn scp_from(
         Looked::Directory(_) => return Err(other_kind(&host, source, "a directory")),
     };
     let copied = Copied {
-        path: path.display().to_string(),
+        path: shown.display().to_string(),
         size,
         files,
         seconds: started.elapsed().as_secs_f64(),
     };
     log_copied(cx, (&host.name, source), (&copied.path, ""), &copied);
     Ok(copied)
+}
+
+/// Assumes in a rehearsal that a host has an empty file or directory.
+fn assumed(
+    cx: &Context,
+    host: &Host,
+    source: &str,
+    shown: &Path,
+    path: &Path,
+    is_directory: bool,
+) -> Result<Copied> {
+    let made = if is_directory {
+        fs::create_dir_all(path)
+    } else {
+        fs::write(path, "")
+    };
+    made.map_err(|e| Error::io("write", shown, &e))?;
+    cx.assume(
+        format!("copy {}:{source} to {}", host.name, shown.display()),
+        if is_directory {
+            "an empty directory"
+        } else {
+            "an empty file"
+        },
+    );
+    Ok(Copied {
+        path: shown.display().to_string(),
+        size: 0,
+        files: is_directory.then_some(0),
+        seconds: 0.0,
+    })
 }
 
 /// Returns the last part of a path, which becomes the name of the copy. The name

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::super::check_public;
 use super::super::hosts::{Targets, on_each};
+use super::super::rehearsed::{self, is_outside};
 use super::errors::{in_time, no_tar, not_copied};
 use super::{Copied, Scp, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Tar};
@@ -44,7 +45,7 @@ enum Content {
 
 impl Source {
     fn open(cx: &Context, source: &str, options: &Scp) -> Result<Self> {
-        let path = cx.clients.local.expand(Path::new(source));
+        let path = rehearsed::source(cx, source);
         let about = fs::metadata(&path).map_err(|e| Error::io("read", &path, &e))?;
         if about.is_dir() {
             if options.mode.is_some() {
@@ -106,6 +107,16 @@ impl Source {
         Ok(Box::new(meter.reading(file.take(self.size))))
     }
 
+    /// Returns the number of files in a directory.
+    fn files(&self) -> Option<usize> {
+        match &self.content {
+            Content::File(_) => None,
+            Content::Directory(entries) => {
+                Some(entries.iter().filter(|e| e.kind == Kind::File).count())
+            }
+        }
+    }
+
     fn name(&self) -> String {
         let whole = fs::canonicalize(&self.path);
         let path = self.path.file_name().map(Path::new);
@@ -156,6 +167,15 @@ async fn copy_to(
     options: &Scp,
 ) -> Result<Copied> {
     let started = Instant::now();
+    if is_outside(cx, &host) {
+        cx.assume_success(format!("copy {} to {}:{to}", source.shown, host.name));
+        return Ok(Copied {
+            path: to.to_owned(),
+            size: source.size,
+            files: source.files(),
+            seconds: 0.0,
+        });
+    }
     let sent = match &source.content {
         Content::File(mode) => send_file(cx, &host, source, *mode, to, options).await,
         Content::Directory(entries) => {
@@ -168,16 +188,10 @@ async fn copy_to(
         return Err(not_copied(&host, source, to, &finished, options.sudo));
     }
     let path = printed_path(&host, &finished.stdout)?;
-    let files = match &source.content {
-        Content::File(_) => None,
-        Content::Directory(entries) => {
-            Some(entries.iter().filter(|e| e.kind == Kind::File).count())
-        }
-    };
     let copied = Copied {
         path,
         size: source.size,
-        files,
+        files: source.files(),
         seconds: started.elapsed().as_secs_f64(),
     };
     let from = (source.shown.as_str(), "");

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,6 +16,10 @@ use crate::clients::{Clients, Pace};
 use crate::error::Result;
 use crate::ledger::{Ledger, Resource};
 use crate::report::Reporter;
+
+pub use rehearsal::{Assumption, Note, Rehearsal};
+
+mod rehearsal;
 
 /// The environment variable that holds the path of this program, for the
 /// playbook and for the commands that it starts on this machine.
@@ -55,6 +59,8 @@ pub struct Parts {
     pub run_tags: BTreeMap<String, String>,
     /// The lifetime of instances, from `--ttl`.
     pub ttl: Option<Duration>,
+    /// The notes of a rehearsal; `None` in a run.
+    pub rehearsal: Option<Rehearsal>,
 }
 
 /// A handle on a run, one per branch of `parallel`. Cheap to clone.
@@ -66,6 +72,8 @@ pub struct Context {
     /// The path of `parallel` branches that leads here, the same in every
     /// attempt.
     pub path: Arc<str>,
+    /// What the current call has assumed, in a rehearsal.
+    assumed: Arc<Mutex<Vec<Assumption>>>,
 }
 
 impl Context {
@@ -76,6 +84,7 @@ impl Context {
             parts: Arc::new(parts),
             report,
             path: "".into(),
+            assumed: Arc::default(),
         }
     }
 
@@ -87,6 +96,7 @@ impl Context {
             parts: Arc::clone(&self.parts),
             report: self.report.branch(label),
             path: format!("{}/{name}", self.path).into(),
+            assumed: Arc::default(),
         }
     }
 
@@ -98,6 +108,42 @@ impl Context {
             report: self.report.working(what),
             ..self.clone()
         }
+    }
+
+    /// Returns the context of a call, which collects its own assumptions.
+    #[must_use]
+    pub fn of_call(&self, function: &str) -> Self {
+        Self {
+            assumed: Arc::default(),
+            ..self.working(function)
+        }
+    }
+
+    /// Notes in a rehearsal that the current call has not had an effect outside of
+    /// it, and which result was assumed.
+    pub fn assume(&self, effect: impl Into<String>, result: impl Into<String>) {
+        self.push(effect.into(), result.into(), true);
+    }
+
+    /// Like [`Self::assume`], for a call that returns nothing that was made up.
+    pub fn assume_success(&self, effect: impl Into<String>) {
+        self.push(effect.into(), "it succeeds".to_owned(), false);
+    }
+
+    fn push(&self, effect: String, result: String, is_answer: bool) {
+        let mut assumed = self.assumed.lock().unwrap_or_else(PoisonError::into_inner);
+        assumed.push(Assumption {
+            effect,
+            result,
+            is_answer,
+        });
+    }
+
+    /// Returns what the current call has assumed.
+    #[must_use]
+    pub fn assumptions(&self) -> Vec<Assumption> {
+        let assumed = self.assumed.lock();
+        assumed.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Starts a wait for `what` of at most `timeout`.

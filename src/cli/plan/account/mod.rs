@@ -1,0 +1,217 @@
+//! Whether the account would let a playbook do what its rehearsal did. Every
+//! request here changes nothing: the clients refuse all others.
+
+mod facts;
+mod images;
+mod names;
+mod requests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::cli::rehearsal::Rehearsed;
+use crate::clients::Clients;
+use crate::clients::calls::Call;
+use crate::error::Error;
+use requests::{DryRun, Known, Unchecked, dry_runs};
+
+/// What the account answered.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Account {
+    /// The account id; empty if it is not known.
+    pub(super) account: String,
+    pub(super) region: String,
+    /// Why the playbook would fail.
+    pub(super) faults: Vec<Fault>,
+    /// What was checked, in words.
+    pub(super) checked: Vec<String>,
+    /// What was not checked, and why.
+    pub(super) unchecked: Vec<String>,
+}
+
+/// A reason why the playbook would fail.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Fault {
+    pub(super) kind: &'static str,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
+    /// The place in the playbook that needs it.
+    pub(super) place: Option<String>,
+}
+
+/// What is known of the rehearsal.
+pub(super) struct Question<'a> {
+    pub(super) rehearsed: &'a Rehearsed,
+    /// The clients of the rehearsal.
+    pub(super) stage: &'a Clients,
+    /// The texts of the playbook and of its variables.
+    pub(super) written: Vec<String>,
+}
+
+impl Question<'_> {
+    /// Returns the requests of one operation.
+    fn calls_of<'a>(&'a self, operation: &'a str) -> impl Iterator<Item = &'a Arc<Call>> {
+        self.rehearsed
+            .calls
+            .iter()
+            .filter(move |call| call.operation == operation)
+    }
+}
+
+/// Asks the account.
+pub(super) async fn ask(clients: &Clients, question: &Question<'_>) -> Account {
+    let mut account = Account::default();
+    match clients.caller().await {
+        Ok((region, id)) => {
+            account.region = region;
+            account.account = id;
+        }
+        // Every other request would have the same error.
+        Err(error) => {
+            account.fault(&error, None);
+            return account;
+        }
+    }
+    account.checked.push("credentials".to_owned());
+    if question
+        .rehearsed
+        .calls
+        .iter()
+        .any(|call| call.service == crate::clients::calls::Service::Ec2)
+        && !account.ask_ec2(clients, question).await
+    {
+        return account;
+    }
+    names::ask(&mut account, clients, question).await;
+    account
+}
+
+impl Account {
+    /// Adds a fault, unless there is one with the same message.
+    fn fault(&mut self, error: &Error, place: Option<&str>) {
+        let fault = Fault {
+            kind: error.kind.as_str(),
+            message: error.to_string(),
+            hint: error.hint.clone(),
+            place: place.filter(|place| !place.is_empty()).map(str::to_owned),
+        };
+        if !self
+            .faults
+            .iter()
+            .any(|known| known.message == fault.message)
+        {
+            self.faults.push(fault);
+        }
+    }
+
+    /// Adds the fault of a request, if it failed.
+    fn check<T>(&mut self, result: crate::error::Result<T>, place: Option<&str>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fault(&error, place);
+                None
+            }
+        }
+    }
+
+    /// Asks EC2. Returns false if no service can be asked further.
+    async fn ask_ec2(&mut self, clients: &Clients, question: &Question<'_>) -> bool {
+        let ec2 = match clients.ec2().await {
+            Ok(ec2) => ec2,
+            Err(error) => {
+                self.fault(&error, None);
+                return false;
+            }
+        };
+        match ec2.region_is_enabled().await {
+            Ok(true) => self.checked.push(format!("region {}", self.region)),
+            Ok(false) => {
+                self.fault(&facts::not_enabled(&self.region), None);
+                return false;
+            }
+            Err(error) => {
+                self.fault(&error, None);
+                return false;
+            }
+        }
+        let known = self.known(clients, question).await;
+        facts::ask(self, &ec2, question, &known).await;
+        self.run_dry(&ec2, question, &known).await;
+        true
+    }
+
+    /// Collects what the account has in the place of what the rehearsal had.
+    async fn known(&mut self, clients: &Clients, question: &Question<'_>) -> Known {
+        let images = images::translate(self, clients, question).await;
+        let rows = question.rehearsed.record.resources.iter();
+        let key_pairs = rows.filter(|row| row.kind == crate::ledger::ResourceKind::KeyPair);
+        let mut known = Known {
+            written: question.written.clone(),
+            images,
+            key_pairs: key_pairs.map(|row| row.name.clone()).collect(),
+            ..Known::default()
+        };
+        if let Ok(ec2) = clients.ec2().await {
+            known.subnet = ec2.any_subnet().await.ok().flatten();
+            known.types = images::types(&ec2, question).await;
+        }
+        known
+    }
+
+    /// Sends the requests to EC2 as dry runs.
+    async fn run_dry(
+        &mut self,
+        ec2: &crate::clients::ec2::Ec2<'_>,
+        question: &Question<'_>,
+        known: &Known,
+    ) {
+        let (runs, unchecked) = dry_runs(&question.rehearsed.calls, known);
+        match ec2.knows_dry_runs().await {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = "the server does not know dry runs".to_owned();
+                self.unchecked.push(why);
+                return;
+            }
+            Err(error) => return self.fault(&error, None),
+        }
+        let mut passed = BTreeSet::new();
+        for DryRun {
+            operation,
+            parameters,
+            place,
+        } in &runs
+        {
+            if facts::is_blocked(self, operation) {
+                continue;
+            }
+            if self
+                .check(ec2.dry_run(operation, parameters).await, Some(place))
+                .is_some()
+            {
+                passed.insert(operation.clone());
+            }
+        }
+        if !passed.is_empty() {
+            let count = passed.len();
+            let all = passed.into_iter().collect::<Vec<_>>().join(", ");
+            self.checked
+                .push(format!("{count} operations of EC2 by dry runs: {all}"));
+        }
+        self.unchecked.extend(by_reason(&unchecked));
+    }
+}
+
+/// Returns one line for each reason.
+fn by_reason(unchecked: &BTreeSet<Unchecked>) -> Vec<String> {
+    let reasons: BTreeSet<&str> = unchecked.iter().map(|one| one.why.as_str()).collect();
+    let line = |why: &str| {
+        let of_reason = unchecked.iter().filter(|one| one.why == why);
+        let operations: Vec<&str> = of_reason.map(|one| one.operation.as_str()).collect();
+        format!("{}: {why}", operations.join(", "))
+    };
+    reasons.into_iter().map(line).collect()
+}

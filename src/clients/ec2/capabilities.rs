@@ -1,0 +1,105 @@
+//! What the account can do in a region: the region itself, types and addresses.
+
+use aws_sdk_ec2::types::LocationType;
+
+use super::Ec2;
+use super::tags::filter;
+use crate::clients::aws_error::aws_error;
+use crate::error::Result;
+
+impl Ec2<'_> {
+    /// Returns whether the account has enabled the region of this client. A region
+    /// that EC2 does not list counts as enabled: the server may not be AWS.
+    pub async fn region_is_enabled(&self) -> Result<bool> {
+        let answer = self
+            .client
+            .describe_regions()
+            .all_regions(true)
+            .filters(filter("region-name", self.region()))
+            .send()
+            .await
+            .map_err(|e| aws_error("look up the region", &e))?;
+        let mut regions = answer.regions().iter();
+        let status = regions.find_map(|region| region.opt_in_status());
+        Ok(status != Some("not-opted-in"))
+    }
+
+    /// Returns the availability zones that offer an instance type.
+    pub async fn zones_with(&self, instance_type: &str) -> Result<Vec<String>> {
+        let answer = self
+            .client
+            .describe_instance_type_offerings()
+            .location_type(LocationType::AvailabilityZone)
+            .filters(filter("instance-type", instance_type))
+            .send()
+            .await
+            .map_err(|e| aws_error("look up where the instance type is offered", &e))?;
+        let offerings = answer.instance_type_offerings().iter();
+        let mut zones: Vec<String> = offerings
+            .filter_map(|offering| offering.location().map(str::to_owned))
+            .collect();
+        zones.sort();
+        Ok(zones)
+    }
+
+    /// Returns the zone of a subnet.
+    pub async fn zone_of_subnet(&self, subnet: &str) -> Result<Option<String>> {
+        let answer = self
+            .client
+            .describe_subnets()
+            .subnet_ids(subnet)
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look up subnet `{subnet}`"), &e))?;
+        let zone = answer.subnets().first().and_then(|s| s.availability_zone());
+        Ok(zone.map(str::to_owned))
+    }
+
+    /// Returns the id of any subnet.
+    pub async fn any_subnet(&self) -> Result<Option<String>> {
+        let answer = self
+            .client
+            .describe_subnets()
+            .send()
+            .await
+            .map_err(|e| aws_error("look up the subnets", &e))?;
+        let first = answer.subnets().first().and_then(|s| s.subnet_id());
+        Ok(first.map(str::to_owned))
+    }
+
+    /// Returns whether a VPC has a security group with this name.
+    pub async fn has_security_group(&self, name: &str, vpc: &str) -> Result<bool> {
+        let answer = self
+            .client
+            .describe_security_groups()
+            .filters(filter("group-name", name))
+            .filters(filter("vpc-id", vpc))
+            .send()
+            .await
+            .map_err(|e| aws_error(&format!("look for security group `{name}`"), &e))?;
+        Ok(!answer.security_groups().is_empty())
+    }
+
+    /// Returns how many Elastic IP addresses the account has in the region, and how
+    /// many it may have, if EC2 says so.
+    pub async fn address_limit(&self) -> Result<(usize, Option<usize>)> {
+        let answer = self
+            .client
+            .describe_addresses()
+            .send()
+            .await
+            .map_err(|e| aws_error("look up the Elastic IP addresses", &e))?;
+        let used = answer.addresses().len();
+        let answer = self
+            .client
+            .describe_account_attributes()
+            .attribute_names("vpc-max-elastic-ips".into())
+            .send()
+            .await
+            .map_err(|e| aws_error("look up the quota of Elastic IP addresses", &e))?;
+        let attributes = answer.account_attributes().iter();
+        let mut values = attributes.flat_map(|attribute| attribute.attribute_values());
+        let most = values.find_map(|value| value.attribute_value()?.parse().ok());
+        Ok((used, most))
+    }
+}
