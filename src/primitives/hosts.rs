@@ -416,7 +416,9 @@ pub(super) async fn on_each<T: Serialize>(
             let took = text::duration(started.elapsed());
             match &result {
                 Ok(_) => cx.report.log(done, format!("{name}: done in {took}")),
-                Err(_) => cx.report.log(failed, format!("{name}: failed after {took}")),
+                Err(_) => cx
+                    .report
+                    .log(failed, format!("{name}: failed after {took}")),
             }
         }
         result.and_then(json).map_err(|error| error.on(&name))
@@ -437,7 +439,8 @@ pub(super) async fn on_each<T: Serialize>(
             failures.set(failures.get() + usize::from(result.is_err()));
             done[at] = Some(result);
             worked_on += 1;
-            cx.report.doing(&format!("{worked_on} of {} hosts done", list.len()));
+            cx.report
+                .doing(&format!("{worked_on} of {} hosts done", list.len()));
         }
     }
     gathered(done, &names, failed_on_hosts, ErrorKind::CommandFailed).map(Value::Array)
