@@ -8,13 +8,14 @@
 use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The result of every operation that can fail with an [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The kind of failure, `err.kind` in a playbook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// An option, an argument or a file of the caller is not usable.

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::{buckets, instances, key_pairs};
+use super::{buckets, instances, key_pairs, networks, security_groups};
 use crate::clients::Local;
 use crate::clients::ssh::Address;
 use crate::error::{Error, Result};
@@ -22,6 +22,11 @@ pub fn check_text(function: &str, at: &str, text: &str, is_exact: bool) -> Resul
         ("create_security_group", "name") => check_group_name(text),
         ("launch_instance", "user_data") => instances::check_user_data(text).map(drop),
         ("launch_instance", "name") => check_tag("Name", text),
+        ("launch_instance", "image") => check_image(text),
+        ("create_security_group", "ingress.from") | ("open_port" | "close_port", "from") => {
+            security_groups::check_source(text)
+        }
+        ("create_network", "cidr") => networks::cidr(text).map(drop),
         ("host", "address") => Address::parse(text).map(drop),
         (function, "server") if TO_HOSTS.contains(&function) => Address::parse(text).map(drop),
         _ => Ok(()),
@@ -68,6 +73,20 @@ pub fn check_tag(key: &str, value: &str) -> Result<()> {
     Err(Error::invalid(format!(
         "the tag `{key}` is not valid: {fault}"
     )))
+}
+
+/// Checks that a text has the form of an AMI id, or names a parameter of Systems
+/// Manager that has one.
+fn check_image(text: &str) -> Result<()> {
+    let is_id = text.strip_prefix("ami-").is_some_and(|digits| {
+        let is_hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        matches!(digits.len(), 8 | 17) && digits.bytes().all(is_hex)
+    });
+    if is_id || text.starts_with("resolve:ssm:") {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("`{text}` is not an AMI id"))
+        .hint("an id is `ami-` and 17 hexadecimal digits; latest_image() finds one by name"))
 }
 
 /// Checks EC2's rules for the name of a security group in a VPC.

@@ -148,7 +148,7 @@ pub(super) async fn create_network(
 }
 
 /// Parses the CIDR block of a network.
-fn cidr(text: &str) -> Result<Ipv4Net> {
+pub(super) fn cidr(text: &str) -> Result<Ipv4Net> {
     let fault = |why: &str| {
         Error::invalid(format!("option `cidr`: `{text}` {why}"))
             .hint("pass a private IPv4 network from /16 to /24, such as \"10.0.0.0/16\"")

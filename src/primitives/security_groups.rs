@@ -504,6 +504,11 @@ async fn ingress(cx: &Context, rule: Rule) -> Result<Ingress> {
     })
 }
 
+/// Checks the text of a rule's source: a network, an address or a group id.
+pub(super) fn check_source(text: &str) -> Result<()> {
+    source(NameOr::Name(text.to_owned())).map(drop)
+}
+
 /// Returns the source of a rule: a network or a group id.
 fn source(from: NameOr<SourceGroup>) -> Result<String> {
     let id = match from {

@@ -33,6 +33,7 @@ pub fn throw(call: &NativeCallContext, mut error: Error) -> Box<EvalAltResult> {
 #[derive(Serialize, JsonSchema)]
 pub struct ErrorInfo {
     /// Kind of the error.
+    #[schemars(with = "ErrorKind")]
     kind: &'static str,
     /// What failed and why, without a final period.
     message: String,

@@ -63,6 +63,14 @@ impl Reader<'_> {
         }
     }
 
+    /// Returns the kind of each item of an array.
+    pub(super) fn item_of(&self, array: &Expr) -> Option<Known> {
+        match self.known(array)? {
+            Known::Array(returned) => Some(Known::Map(returned)),
+            Known::Map(_) => None,
+        }
+    }
+
     /// Returns the name and the type of the key that an expression reads from a result.
     pub(in crate::playbook) fn field(&self, expr: &Expr) -> Option<(String, Kind)> {
         let (root, links) = chain(expr)?;

@@ -17,6 +17,7 @@ pub(super) use written::Literal;
 
 mod calls;
 mod chain;
+mod closures;
 mod explain;
 mod faults;
 mod finding;

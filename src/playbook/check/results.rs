@@ -9,7 +9,7 @@ use rhai::{AST, ASTNode, Expr};
 
 use super::chain::{chain, is_link};
 use super::finding::Finding;
-use super::known::{Known, Reader, Returned, Variables, step};
+use super::known::{Known, Reader, Returned, step};
 use super::rules::UNKNOWN_FIELD;
 use super::variables::{Bodies, Scope, Uses};
 use crate::error::{Error, ErrorKind, Place};
@@ -22,7 +22,7 @@ pub(super) fn unknown_fields(path: &str, ast: &AST, own: &BTreeSet<String>) -> V
     let bodies = Bodies::of(ast);
     let uses = Uses::of_file(ast, own);
     let scopes = Scope::all(ast, &bodies);
-    let variables: Vec<Variables> = scopes.iter().map(|scope| uses.variables(scope)).collect();
+    let variables = uses.variables(&scopes);
     let mut faults = Vec::new();
     ast.walk(&mut |nodes| {
         let nested = matches!(nodes, [.., parent, node] if is_link(parent, node));
@@ -105,6 +105,11 @@ mod tests {
             "let s = launch_instance(#{}); s.name = \"x\"; s.tags.team = \"web\";\nprint(s.publicip);",
             "let s = launch_instance(#{}); tag(s, #{ a: \"b\" }); print(s.keys());\nprint(s.publicip.len);",
             "let n = 1;\nprint(launch_instance(#{}).publicip);",
+            "let all = list_instances(#{}); let m = all.map(|s|\ns.publicip);",
+            "parallel(list_instances(#{}), |s|\nprint(s.publicip));",
+            "let done = parallel(list_instances(#{}), |s|\ns.publicip);",
+            "let s = launch_instance(#{}); parallel([1], |n|\nprint(s.publicip + n));",
+            "let s = launch_instance(#{}); let f = || { let g = ||\ns.publicip; g };",
             "let n = 1;\nprint(`at ${launch_instance(#{}).publicip}`);",
         ] {
             let found = faults(script);
@@ -142,7 +147,9 @@ mod tests {
             "let s = launch_instance(#{}); let t = [s]; t[0].note = 1; print(t[0].note);",
             "let f = |s| s.note; print(f.call(#{ note: 1 })); let s = launch_instance(#{});",
             "let all = list_instances(#{}); all.push(#{ note: 1 }); for s in all { print(s.note); }",
-            "let all = list_instances(#{}); let m = all.map(|s| s.note);",
+            "let all = list_instances(#{}); let m = all.map(|s| { s.note = 1; s.note });",
+            "let all = list_instances(#{}); let m = all.reduce(|sum, s| sum.note);",
+            "let s = launch_instance(#{}); let f = |s| s.note; f.call(#{ note: 1 });",
             "let s = http_get(\"http://x/\"); print(s.headers.server); print(s.body.len);",
         ] {
             assert_eq!(faults(script), Vec::<String>::new(), "{script}");

@@ -8,11 +8,22 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 
 use super::chain::{Link, chain, variable};
+use super::closures::Closure;
 use super::known::{Known, Reader, Variables};
 use crate::primitives;
 
-/// Methods of a map that add no key.
-const READING: [&str; 9] = [
+/// Methods that add no key to a map and no item to an array.
+const READING: [&str; 19] = [
+    "all",
+    "drain",
+    "filter",
+    "find",
+    "find_map",
+    "index_of",
+    "map",
+    "reduce",
+    "retain",
+    "some",
     "contains",
     "get",
     "keys",
@@ -109,7 +120,14 @@ pub(super) struct Scope {
     names: Vec<String>,
     /// The initial value of each variable.
     declared: HashMap<String, Initial>,
+    /// The scope around a closure.
+    around: Option<usize>,
 }
+
+/// Methods of an array that call a closure with each item.
+const FOR_EACH: [&str; 10] = [
+    "all", "drain", "filter", "find", "find_map", "for_each", "index_of", "map", "retain", "some",
+];
 
 /// The initial value of a variable. The expression is cloned, because a walk only lends
 /// its nodes.
@@ -117,6 +135,10 @@ enum Initial {
     Value(Expr),
     /// Each item of an array.
     EachItem(Expr),
+    /// Each item of an array around a closure.
+    EachItemAround(Expr),
+    /// The variable of this name around a closure.
+    Captured,
     /// Not known, or the variable is declared twice.
     Unknown,
 }
@@ -133,9 +155,39 @@ impl Scope {
         });
         let file = Self::default();
         let mut scopes: Vec<Self> = std::iter::once(file).chain(parameters).collect();
+        let functions: Vec<_> = ast.iter_fn_def().collect();
+        let parameters_of = |closure: &Closure| {
+            let at = functions.iter().position(|f| f.name == closure.function)?;
+            Some((at + 1, &functions[at].params))
+        };
         ast.walk(&mut |nodes| {
-            let scope = &mut scopes[bodies.around(nodes)];
+            let around = bodies.around(nodes);
+            if let Some(ASTNode::Expr(expr)) = nodes.last() {
+                if let Some(closure) = Closure::of(expr)
+                    && let Some((at, parameters)) = parameters_of(&closure)
+                {
+                    scopes[at].around = Some(around);
+                    for captured in parameters.iter().take(closure.captured) {
+                        scopes[at].set(captured, Initial::Captured);
+                    }
+                }
+                if let Some((items, closure)) = for_each(expr)
+                    && let Some((at, parameters)) = parameters_of(&closure)
+                    && let Some(item) = parameters.get(closure.captured)
+                {
+                    scopes[at].set(item, Initial::EachItemAround(items.clone()));
+                }
+            }
+            let scope = &mut scopes[around];
             match nodes.last() {
+                Some(ASTNode::Stmt(Stmt::FnCall(call, _))) => {
+                    if let Some((items, closure)) = parallel(call)
+                        && let Some((at, parameters)) = parameters_of(&closure)
+                        && let Some(item) = parameters.get(closure.captured)
+                    {
+                        scopes[at].set(item, Initial::EachItemAround(items.clone()));
+                    }
+                }
                 Some(ASTNode::Stmt(Stmt::Var(var, ..))) => {
                     scope.declare(&var.0.name, Initial::Value(var.1.clone()));
                 }
@@ -157,6 +209,11 @@ impl Scope {
         scopes
     }
 
+    /// Sets what a parameter holds.
+    fn set(&mut self, parameter: &str, initial: Initial) {
+        self.declared.insert(parameter.to_owned(), initial);
+    }
+
     fn declare(&mut self, name: &str, initial: Initial) {
         if let Some(known) = self.declared.get_mut(name) {
             *known = Initial::Unknown;
@@ -164,6 +221,30 @@ impl Scope {
             self.names.push(name.to_owned());
             self.declared.insert(name.to_owned(), initial);
         }
+    }
+}
+
+/// Returns the array and the closure of an expression that calls the closure with each
+/// item of the array.
+fn for_each(expr: &Expr) -> Option<(&Expr, Closure)> {
+    match expr {
+        Expr::FnCall(call, _) => parallel(call),
+        Expr::Dot(parts, ..) => match &parts.rhs {
+            Expr::MethodCall(call, _) if FOR_EACH.contains(&call.name.as_str()) => {
+                Some((&parts.lhs, Closure::of(call.args.first()?)?))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Like [`for_each`], for a call of `parallel`.
+fn parallel(call: &FnCallExpr) -> Option<(&Expr, Closure)> {
+    let is_parallel = call.name == "parallel" && call.namespace.path.is_empty();
+    match call.args.as_slice() {
+        [items, closure, ..] if is_parallel => Some((items, Closure::of(closure)?)),
+        _ => None,
     }
 }
 
@@ -257,8 +338,36 @@ impl<'a> Uses<'a> {
         }
     }
 
-    /// Returns the variables of a scope whose value is known everywhere.
-    pub(super) fn variables(&self, scope: &Scope) -> Variables {
+    /// Returns the variables of each scope whose value is known everywhere.
+    pub(super) fn variables(&self, scopes: &[Scope]) -> Vec<Variables> {
+        let mut known: Vec<Option<Variables>> = scopes.iter().map(|_| None).collect();
+        for scope in 0..scopes.len() {
+            self.learn(scopes, scope, &mut known);
+        }
+        known.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// Finds out the variables of a scope, after those of the scope around it.
+    fn learn(&self, scopes: &[Scope], at: usize, known: &mut Vec<Option<Variables>>) {
+        if known[at].is_some() {
+            return;
+        }
+        // An empty value ends the recursion if two closures have one name.
+        known[at] = Some(Variables::new());
+        let around = scopes[at].around;
+        if let Some(around) = around {
+            self.learn(scopes, around, known);
+        }
+        let none = Variables::new();
+        let outer = around.and_then(|at| known[at].as_ref()).unwrap_or(&none);
+        known[at] = Some(self.variables_of(&scopes[at], outer));
+    }
+
+    fn variables_of(&self, scope: &Scope, outer: &Variables) -> Variables {
+        let around = Reader {
+            variables: outer,
+            own: self.own,
+        };
         let mut doubtful = HashSet::new();
         loop {
             let mut variables = Variables::new();
@@ -273,10 +382,9 @@ impl<'a> Uses<'a> {
                 };
                 let known = match initial {
                     Initial::Value(expr) => reader.known(expr),
-                    Initial::EachItem(expr) => match reader.known(expr) {
-                        Some(Known::Array(returned)) => Some(Known::Map(returned)),
-                        _ => None,
-                    },
+                    Initial::EachItem(expr) => reader.item_of(expr),
+                    Initial::EachItemAround(expr) => around.item_of(expr),
+                    Initial::Captured => outer.get(name).cloned(),
                     Initial::Unknown => None,
                 };
                 if let Some(known) = known {

@@ -93,9 +93,9 @@ fn leaves(statement: &Stmt) -> Option<&'static str> {
         Stmt::Return(..) => Some("the `return`"),
         Stmt::BreakLoop(_, flags, _) if flags.contains(ASTFlags::BREAK) => Some("the `break`"),
         Stmt::BreakLoop(..) => Some("the `continue`"),
-        Stmt::FnCall(call, _) if is_fail(call) => Some("the call of fail()"),
+        Stmt::FnCall(call, _) => ends(call),
         Stmt::Expr(expr) => match &**expr {
-            Expr::FnCall(call, _) if is_fail(call) => Some("the call of fail()"),
+            Expr::FnCall(call, _) => ends(call),
             _ => None,
         },
         Stmt::Block(block) if always(block) => Some("the block"),
@@ -111,8 +111,14 @@ fn leaves(statement: &Stmt) -> Option<&'static str> {
     }
 }
 
-fn is_fail(call: &rhai::FnCallExpr) -> bool {
-    call.name == "fail" && call.namespace.path.is_empty()
+/// Names a call after which nothing runs.
+fn ends(call: &rhai::FnCallExpr) -> Option<&'static str> {
+    match call.name.as_str() {
+        _ if !call.namespace.path.is_empty() => None,
+        "fail" => Some("the call of fail()"),
+        "exit" => Some("the call of exit()"),
+        _ => None,
+    }
 }
 
 /// Whether a statement of a loop's body may end the loop.

@@ -3,7 +3,7 @@
 use rhai::{ASTNode, Expr, FnCallExpr};
 
 use super::super::finding::Finding;
-use super::super::known::{Reader, Variables};
+use super::super::known::Reader;
 use super::super::rules::CONSTANT_COMPARISON;
 use super::super::variables::{Bodies, Scope, Uses};
 use super::super::written::Literal;
@@ -15,7 +15,7 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
     let bodies = Bodies::of(file.ast);
     let uses = Uses::of_file(file.ast, file.own);
     let scopes = Scope::all(file.ast, &bodies);
-    let variables: Vec<Variables> = scopes.iter().map(|scope| uses.variables(scope)).collect();
+    let variables = uses.variables(&scopes);
     let mut found = Vec::new();
     file.ast.walk(&mut |nodes| {
         if let Some(ASTNode::Expr(Expr::FnCall(call, _))) = nodes.last()

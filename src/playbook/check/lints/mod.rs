@@ -12,6 +12,7 @@ use crate::playbook::imports;
 use crate::playbook::scan::Scan;
 
 mod blocks;
+mod callbacks;
 mod comparisons;
 mod files;
 mod methods;
@@ -44,6 +45,7 @@ impl File<'_> {
 pub(super) fn findings(file: &File, methods: &Methods) -> Vec<Finding> {
     let mut all = unused::variables(file);
     all.extend(blocks::findings(file));
+    all.extend(callbacks::findings(file));
     all.extend(comparisons::findings(file));
     all.extend(methods.findings(file));
     all.extend(secrets::findings(file));

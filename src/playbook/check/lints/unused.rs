@@ -61,7 +61,29 @@ pub(super) fn variables(file: &File) -> Vec<Finding> {
         };
         hinted(found, hint)
     };
-    unused.map(finding).collect()
+    let dropped = file.ast.statements().iter().filter_map(dropped_var);
+    let dropped = dropped.map(|(name, position)| {
+        let message = format!("the variable `{name}` for --set is never read");
+        let found = file.finding(&UNUSED_VAR, position, message);
+        hinted(found, format!("keep its value: `let {name} = var(..)`"))
+    });
+    unused.map(finding).chain(dropped).collect()
+}
+
+/// Returns the name and the place of a `var()` whose value is dropped.
+fn dropped_var(statement: &Stmt) -> Option<(&str, Position)> {
+    let (call, position) = match statement {
+        Stmt::FnCall(call, position) => (&**call, *position),
+        Stmt::Expr(expr) => match &**expr {
+            Expr::FnCall(call, position) => (&**call, *position),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    match (call.name.as_str(), call.args.first()) {
+        ("var", Some(Expr::StringConstant(name, _))) => Some((name, position)),
+        _ => None,
+    }
 }
 
 fn hinted(mut finding: Finding, hint: String) -> Finding {

@@ -81,19 +81,7 @@ fn in_options(file: &File, function: &str, map: &Written, read: Option<Read>) ->
     let mut known: Vec<(String, Dynamic, Position)> = Vec::new();
     let mut is_whole = true;
     for (key, value, position) in &entries {
-        if let Some(text) = value.text() {
-            let checked = literals::check_text(function, key, &text, false);
-            found.extend(checked.err().map(|e| {
-                let rule = match key.as_str() {
-                    "user_data" => &USER_DATA,
-                    _ => &IMPOSSIBLE_VALUE,
-                };
-                Finding {
-                    rule,
-                    ..impossible(file, *position, e)
-                }
-            }));
-        }
+        in_texts(file, function, key, value, *position, &mut found);
         if key == "tags" {
             found.extend(in_tags(file, value));
         }
@@ -123,6 +111,38 @@ fn in_options(file: &File, function: &str, map: &Written, read: Option<Read>) ->
         found.push(impossible(file, position, error));
     }
     found
+}
+
+/// Checks the text of an option, or the texts in its map or array. `path` names the
+/// option, such as `ingress.from`.
+fn in_texts(
+    file: &File,
+    function: &str,
+    path: &str,
+    value: &Written,
+    position: Position,
+    found: &mut Vec<Finding>,
+) {
+    if let Some(text) = value.text() {
+        let checked = literals::check_text(function, path, &text, false);
+        found.extend(checked.err().map(|e| {
+            let rule = match path {
+                "user_data" => &USER_DATA,
+                _ => &IMPOSSIBLE_VALUE,
+            };
+            Finding {
+                rule,
+                ..impossible(file, position, e)
+            }
+        }));
+    }
+    for item in value.items() {
+        in_texts(file, function, path, &item, item.position(), found);
+    }
+    for (key, value, position) in value.entries() {
+        let path = format!("{path}.{key}");
+        in_texts(file, function, &path, &value, position, found);
+    }
 }
 
 fn in_tags(file: &File, tags: &Written) -> Vec<Finding> {
