@@ -868,7 +868,7 @@ def invalid_requests():
 BEFORE = {
     *("AccessDenied", "AuthFailure", "AuthorizationHeaderMalformed", "AuthorizationQueryParametersError"),
     *("BadDigest", "IncompleteBody", "IncompleteSignature", "InvalidAccessKeyId", "InvalidArgument", "InvalidDigest"),
-    *("InvalidRequest", "InvalidToken", "InvalidURI", "MalformedQueryString", "MalformedTrailerError"),
+    *("InvalidClientTokenId", "InvalidRequest", "InvalidToken", "InvalidURI", "MalformedQueryString", "MalformedTrailerError"),
     *("MissingAuthenticationToken", "MissingContentLength", "RequestExpired", "RequestTimeTooSkewed"),
     *("SignatureDoesNotMatch", "XAmzContentSHA256Mismatch"),
 }
