@@ -123,9 +123,13 @@ pub(super) fn describe_regions(call: &mut Call<'_>, request: &Part<'_>) -> Resul
     let is_enabled = |name: &str| has_region(name) && !call.account.disables(name);
     let regions = ROWS.iter().map(|row| row.0).chain(NOT_OPTED_IN);
     let mut known: Vec<Region> = regions
-        .map(|name| match is_enabled(name) {
-            true => Region(name, "opt-in-not-required"),
-            false => Region(name, "not-opted-in"),
+        .map(|name| {
+            let status = if is_enabled(name) {
+                "opt-in-not-required"
+            } else {
+                "not-opted-in"
+            };
+            Region(name, status)
         })
         .collect();
     known.sort_by_key(|region| region.0);

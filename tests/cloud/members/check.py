@@ -165,8 +165,23 @@ def request(operation, path, sample, live):
     whole = value(operation.input_shape, "", path, sample, live)
     base = scenario.base(operation.name, path[0], live)
     whole.update((name, given) for name, given in base.items() if name != path[0])
+    whole = beside(scenario.beside(operation.name, path, live), whole, path)
     if "DryRun" in operation.input_shape.members:
         whole["DryRun"] = True
+    return whole
+
+
+def beside(given, own, path):
+    """Returns a request with what it needs beside the member at the path, also in
+    structures."""
+    if isinstance(given, list) and isinstance(own, list):
+        both = [beside(*pair, path) for pair in zip(given, own)]
+        return both + given[len(both):]
+    if not path or not isinstance(given, dict) or not isinstance(own, dict):
+        return own
+    whole = {**own, **given}
+    if path[0] in own:
+        whole[path[0]] = beside(given.get(path[0]), own[path[0]], path[1:])
     return whole
 
 
@@ -306,7 +321,9 @@ def report(service, known, counts):
 def main():
     for service in scenario.SERVICES:
         check(service)
-    print(f"{len(unproven)} members are done, and their sample values are refused")
+    if unproven:
+        fault(f"{len(unproven)} members are done, and their sample values are refused: "
+              "`--unproven` prints them")
     finish()
 
 

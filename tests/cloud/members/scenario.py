@@ -98,7 +98,7 @@ SAMPLES = {
     "DescribeVpcAttribute": {"Attribute": "enableDnsSupport"},
     "ModifyInstanceAttribute": {"DeviceName": "/dev/xvda", "Value": "true"},
     "ModifyEbsDefaultKmsKeyId": {"KmsKeyId": "alias/aws/ebs"},
-    "RegisterImage": {"Name": f"{RUN}-new"},
+    "RegisterImage": {"Name": f"{RUN}-new", "DeviceName": "/dev/sda1"},
     "ReplaceRoute": {"DestinationCidrBlock": "0.0.0.0/0"},
     "ResetInstanceAttribute": {"Attribute": "sourceDestCheck"},
     "ResetImageAttribute": {"Attribute": "launchPermission"},
@@ -187,6 +187,37 @@ def base(operation, member, live):
             {} if member == "PublicIp" else {"AllocationId": live.get("AllocationId")},
         "ReplaceRoute": to_gateway,
         "RunInstances": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
+    }.get(operation, {})
+
+
+def beside(operation, path, live):
+    """Returns what a request with the member at this path needs in the structures around
+    it."""
+    def of(*names):
+        return {name: live.get(name) for name in names}
+
+    # A rule keeps its kind of source.
+    source = path[-1] if path[-1] in ("CidrIpv6", "ReferencedGroupId") else "CidrIpv4"
+    sources = {
+        "CidrIpv4": live.get("CidrIp"), "CidrIpv6": live.get("CidrIpv6"),
+        "ReferencedGroupId": live.get("GroupId")}
+    rule = {**of("IpProtocol", "FromPort", "ToPort"), source: sources[source]}
+    described = {**of("SecurityGroupRuleId"), "Description": "new"}
+    root = {"DeviceName": "/dev/sda1", "Ebs": of("SnapshotId")}
+    return {
+        "CopyImage": {"Encrypted": True} if path[0] == "KmsKeyId" else {},
+        "ModifySecurityGroupRules": {**of("GroupId"), "SecurityGroupRules": [{
+            "SecurityGroupRuleId": live.get(f"rule of {source}"),
+            "SecurityGroupRule": rule}]},
+        "ModifyVolumeAttribute":
+            {} if path[0] == "AutoEnableIO" else {"AutoEnableIO": {"Value": True}},
+        "RegisterImage": {"BlockDeviceMappings": [
+            {"DeviceName": "/dev/sdf"}, root]
+            if path[-1] in ("NoDevice", "VirtualName") else [root]},
+        "UpdateSecurityGroupRuleDescriptionsEgress":
+            {"SecurityGroupRuleDescriptions": [described]} if "Rule" in path[0] else {},
+        "UpdateSecurityGroupRuleDescriptionsIngress":
+            {"SecurityGroupRuleDescriptions": [described]} if "Rule" in path[0] else {},
     }.get(operation, {})
 
 
@@ -326,6 +357,11 @@ def groups(ec2, live):
     ec2.modify_security_group_rules(GroupId=group, SecurityGroupRules=[{
         **named, "SecurityGroupRule": {
             "IpProtocol": "tcp", "FromPort": 443, "ToPort": 443, "CidrIpv4": "192.0.2.0/24"}}])
+    sources = {
+        f"rule of {source}": each["SecurityGroupRuleId"]
+        for source, name in (("CidrIpv4", "CidrIpv4"), ("CidrIpv6", "CidrIpv6"),
+                             ("ReferencedGroupId", "ReferencedGroupInfo"))
+        for each in rules if each["FromPort"] == 443 and name in each and not each["IsEgress"]}
     rules = {one["IsEgress"]: one["SecurityGroupRuleId"] for one in rules if one["FromPort"] == 443}
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[{
         **rule, "IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}],
@@ -343,7 +379,12 @@ def groups(ec2, live):
         "RevokeSecurityGroupEgress.SecurityGroupRuleIds": rules[True],
         "GroupId": group, "GroupIds": group, "SecurityGroupIds": group, "Groups": group,
         "GroupName": RUN, "GroupNames": RUN, "SecurityGroups": RUN,
-        "SecurityGroupRuleIds": rules[False], "IpProtocol": "tcp",
+        **sources, "ModifySecurityGroupRules.ReferencedGroupId": group,
+        "ModifySecurityGroupRules.CidrIpv4": "192.0.2.0/24",
+        "ModifySecurityGroupRules.SecurityGroupRuleId": sources["rule of CidrIpv4"],
+        "SecurityGroupRuleIds": rules[False], "SecurityGroupRuleId": rules[False],
+        "UpdateSecurityGroupRuleDescriptionsEgress.SecurityGroupRuleId": rules[True],
+        "IpProtocol": "tcp",
         "CidrIp": "192.0.2.0/24", "CidrIpv6": "2001:db8::/32",
     }
 
@@ -496,6 +537,8 @@ def volumes(ec2, live, stopped):
     ec2.detach_volume(VolumeId=ids[0])
     ec2.delete_volume(VolumeId=ids[1])
     live.update({
+        "CreateSnapshots.InstanceSpecification.ExcludeDataVolumeIds": ids[2],
+        "ModifyImageAttribute.ImdsSupport.Value": "v2.0",
         "VolumeId": ids[0], "VolumeIds": ids[0], "SnapshotId": snapshot,
         "DetachVolume.VolumeId": ids[2],
     })

@@ -50,12 +50,11 @@ fn role_arn(call: &Call<'_>, request: &Part<'_>, name: &str) -> String {
 fn profile_arn(call: &Call<'_>, request: &Part<'_>, name: &str) -> String {
     let account = call.account;
     let known = call.iam.profiles.get(name);
-    known
-        .map(|profile| profile.arn(account))
-        .unwrap_or_else(|| {
-            let path = request.text("Path").unwrap_or("/");
-            format!("arn:aws:iam::{account}:instance-profile{path}{name}")
-        })
+    let known = known.map(|profile| profile.arn(account));
+    known.unwrap_or_else(|| {
+        let path = request.text("Path").unwrap_or("/");
+        format!("arn:aws:iam::{account}:instance-profile{path}{name}")
+    })
 }
 
 /// Sets the tags of a request, and the managed policy that it names.

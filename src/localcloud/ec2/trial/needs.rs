@@ -47,8 +47,8 @@ fn furnished(directory: &std::path::Path, region: &'static str) -> (Cloud, Vec<N
         ("vpc", "vpc-00000000000000001", id(&tagged, "vpcId")),
         ("default", "sg-00000000000000002", id(&tagged, "groupId")),
     ];
-    let names = names.map(|(name, recorded, actual)| Name {
-        name,
+    let names = names.map(|(placeholder, recorded, actual)| Name {
+        placeholder,
         recorded,
         actual,
     });
@@ -56,13 +56,13 @@ fn furnished(directory: &std::path::Path, region: &'static str) -> (Cloud, Vec<N
 }
 
 struct Name {
-    name: &'static str,
+    placeholder: &'static str,
     recorded: &'static str,
     actual: String,
 }
 
 /// Replaces the ids of this cloud by those in the recorded needs.
-fn recorded(need: Need, names: &[Name]) -> Need {
+fn recorded(need: &Need, names: &[Name]) -> Need {
     let renamed = |text: &str| {
         let texts = names.iter();
         texts.fold(text.to_owned(), |text, name| {
@@ -89,17 +89,12 @@ fn requests_are_judged_as_by_another_simulator() {
         let directory = tempfile::tempdir().unwrap();
         let (cloud, names) = furnished(directory.path(), region.unwrap());
         let form = names.iter().fold(form.clone(), |form, name| {
-            form.replace(&format!("{{{}}}", name.name), &name.actual)
+            form.replace(&format!("{{{}}}", name.placeholder), &name.actual)
         });
         let needs = cloud
             .ec2
             .needs_at(cloud.now + 100, region.unwrap(), form.as_bytes());
-        Some(
-            needs
-                .into_iter()
-                .map(|need| recorded(need, &names))
-                .collect(),
-        )
+        Some(needs.iter().map(|need| recorded(need, &names)).collect())
     });
 }
 
