@@ -477,7 +477,7 @@ pub(super) struct PolicyArgs {
     #[arg(value_name = "PLAYBOOK|RUN")]
     pub(super) subject: PathBuf,
 
-    /// Set a variable of the playbook, as `autorun run` does
+    /// Set a variable. VALUE is text, @FILE or cmd:COMMAND, as for a run
     #[arg(long, value_name = "NAME=VALUE")]
     pub(super) set: Vec<String>,
 
@@ -497,10 +497,35 @@ pub(super) struct PolicyArgs {
     #[arg(long)]
     pub(super) explain: bool,
 
-    /// Format of stdout: human is the policy, json is one JSON object that also has
-    /// the lines of the playbook
-    #[arg(long, value_name = "FORMAT", default_value = "human")]
-    pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) report: ReportArgs,
+}
+
+#[cfg(feature = "local-cloud")]
+impl PolicyArgs {
+    /// Returns the arguments of the run that is rehearsed.
+    pub(super) fn into_run(self) -> RunArgs {
+        RunArgs {
+            playbook: self.subject,
+            directory: None,
+            set: self.set,
+            vars: self.vars,
+            target: TargetArgs {
+                region: self.region,
+                profile: self.profile,
+                ..TargetArgs::default()
+            },
+            faults: None,
+            on_error: None,
+            ttl: None,
+            tag: Vec::new(),
+            again: true,
+            plan: false,
+            yes: false,
+            notify: None,
+            report: self.report,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

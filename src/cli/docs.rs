@@ -35,6 +35,10 @@ const PAGES: &[(&str, &str)] = &[
         include_str!("../../playbooks/manual/local-cloud.md"),
     ),
     ("editors", include_str!("../../playbooks/manual/editors.md")),
+    (
+        "permissions",
+        include_str!("../../playbooks/manual/permissions.md"),
+    ),
     ("errors", include_str!("../../playbooks/manual/errors.md")),
     (
         "security",

@@ -1,36 +1,142 @@
 //! `autorun policy`: prints the IAM policy that a playbook or a run needs.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
+#[cfg(feature = "local-cloud")]
+use anyhow::Context as _;
+#[cfg(feature = "local-cloud")]
+use tokio::runtime::Runtime;
+
+#[cfg(feature = "local-cloud")]
+use super::args::OnError;
 use super::args::{Output, PolicyArgs};
+#[cfg(feature = "local-cloud")]
+use super::attempt::Attempt;
 use super::output::{answer, complain, fitted};
+#[cfg(feature = "local-cloud")]
+use super::prepared::{Inputs, Prepared, prepare};
+#[cfg(feature = "local-cloud")]
+use super::rehearsal::{Stage, rehearse};
 use super::settings::{shown, store};
+#[cfg(feature = "local-cloud")]
+use super::target::region;
 use crate::error::exit;
+use crate::playbook;
 use crate::policy::{Explained, For, Policy};
 use crate::report::text;
 
-pub(super) fn policy(arguments: &PolicyArgs) -> anyhow::Result<u8> {
+/// A policy, or the exit code of a rehearsal that failed and has reported why.
+type Made = std::result::Result<Policy, u8>;
+
+pub(super) fn policy(arguments: PolicyArgs) -> anyhow::Result<u8> {
+    let (output, explain) = (arguments.report.output, arguments.explain);
+    let made = if is_playbook(&arguments.subject) {
+        of_playbook(arguments)?
+    } else {
+        Ok(of_run(&arguments)?)
+    };
+    let policy = match made {
+        Ok(policy) => policy,
+        Err(code) => return Ok(code),
+    };
+    for note in &policy.notes {
+        complain(&fitted(&format!("note: {note}")));
+    }
+    answer(&match output {
+        Output::Json => format!("{}\n", policy.json_with_reasons()),
+        Output::Human if explain => explained(&policy.explained()),
+        Output::Human => format!("{:#}\n", policy.json()),
+    });
+    Ok(exit::DONE)
+}
+
+/// Returns whether the argument names a playbook and not a run.
+fn is_playbook(subject: &Path) -> bool {
+    playbook::is_stdin(subject)
+        || subject.extension().is_some_and(|ending| ending == "rhai")
+        || subject.components().count() > 1
+        || subject.is_file()
+}
+
+fn of_run(arguments: &PolicyArgs) -> anyhow::Result<Policy> {
     let store = store(None)?;
     let prefix = arguments.subject.to_string_lossy();
     let run = store.find(&prefix).map_err(|e| shown(&e))?;
     let wanted = For {
         region: arguments.region.clone(),
-        owner: None,
+        ..For::default()
     };
-    let policy = Policy::of_run(&store, &run, wanted).map_err(|e| shown(&e))?;
-    show(arguments, &policy);
-    Ok(exit::DONE)
+    Policy::of_run(&store, &run, wanted).map_err(|e| shown(&e))
 }
 
-fn show(arguments: &PolicyArgs, policy: &Policy) {
-    for note in &policy.notes {
-        complain(&fitted(&format!("note: {note}")));
+/// Rehearses a playbook and returns its policy, with the tag of the user's ledger.
+#[cfg(feature = "local-cloud")]
+fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
+    let mut arguments = arguments.into_run();
+    let Prepared {
+        playbook,
+        settled,
+        run,
+        report,
+        ..
+    } = match prepare(&mut arguments)? {
+        Inputs::Ready(prepared) => *prepared,
+        Inputs::Wrong(code) => return Ok(Err(code)),
+    };
+    let owner = store(Some(&report))?.owner().to_owned();
+    let runtime = Runtime::new().context("cannot start the runtime")?;
+    let stage = Stage::start(&runtime)?;
+    let store = stage.store()?;
+    let region = region(&arguments.target);
+    let attempt = Attempt {
+        playbook,
+        settled,
+        store: store.clone(),
+        run,
+        report: report.silent(),
+        on_error: OnError::Keep,
+        resumed: false,
+        again: true,
+        webhook: None,
+    };
+    let rehearsed = rehearse(&runtime, &stage, region.clone(), attempt)?;
+    if rehearsed.is_interrupted {
+        return Ok(Err(exit::INTERRUPTED));
     }
-    answer(&match arguments.output {
-        Output::Json => format!("{}\n", policy.json_with_reasons()),
-        Output::Human if arguments.explain => explained(&policy.explained()),
-        Output::Human => format!("{:#}\n", policy.json()),
-    });
+    // The reporter has shown the error.
+    if rehearsed.error.is_some() {
+        complain("error: the rehearsal failed, so there is no policy");
+        return Ok(Err(exit::FAILED));
+    }
+    let wanted = For {
+        region,
+        owner: Some(owner),
+        is_rehearsed: true,
+    };
+    let policy = Policy::of_run(&store, &rehearsed.record.run, wanted);
+    let mut policy = policy.map_err(|e| shown(&e))?;
+    let assumed = rehearsed
+        .notes
+        .iter()
+        .filter(|note| !note.assumed.is_empty());
+    let assumed = assumed.count();
+    if assumed > 0 {
+        policy.notes.push(format!(
+            "the rehearsal assumed the results of {}, which the plan of the playbook lists; the \
+             policy may lack what the playbook does if they differ",
+            text::count(assumed, "call")
+        ));
+    }
+    Ok(Ok(policy))
+}
+
+#[cfg(not(feature = "local-cloud"))]
+fn of_playbook(_: PolicyArgs) -> anyhow::Result<Made> {
+    anyhow::bail!(
+        "this autorun was built without the local cloud, on which a playbook is rehearsed\n\
+         hint: pass the ID of a run"
+    )
 }
 
 /// Returns the statements in words.
@@ -45,7 +151,7 @@ fn explained(statements: &[Explained]) -> String {
             let _ = writeln!(out, "  {resource}");
         }
         for condition in &statement.conditions {
-            let _ = writeln!(out, "  if {condition}");
+            let _ = writeln!(out, "{}", text::wrap(&format!("  if {condition}"), 4));
         }
         for (call, actions) in &statement.calls {
             let _ = writeln!(out, "{}", text::wrap(&format!("  {call}"), 4));

@@ -148,15 +148,15 @@ fn mergeable(statements: &[Statement]) -> Option<(usize, usize)> {
 
 /// The names of statements, by rank.
 const NAMES: [&str; 9] = [
-    "Ec2Region",
+    "InRegion",
     "Ec2Use",
     "Ec2Create",
     "Ec2TagNew",
     "Ec2Own",
     "PassRole",
-    "S3Region",
     "S3Use",
-    "Other",
+    "Parameters",
+    "Keys",
 ];
 
 impl Statement {
@@ -196,14 +196,14 @@ impl Statement {
         };
         let everywhere = self.resources.contains_key("*");
         match self.service() {
-            "ec2" if everywhere => 0,
+            _ if everywhere => 0,
             "ec2" if has("ec2:CreateAction") => 3,
             "ec2" if has("aws:RequestTag/") => 2,
             "ec2" if has("aws:ResourceTag/") => 4,
             "ec2" => 1,
             "iam" => 5,
-            "s3" if everywhere => 6,
-            "s3" => 7,
+            "s3" => 6,
+            "ssm" => 7,
             _ => 8,
         }
     }

@@ -131,7 +131,8 @@ impl Request<'_> {
         Ok(grants)
     }
 
-    /// Returns the resources of one type that the request is about.
+    /// Returns the resources of one type that the request is about, each with its
+    /// conditions.
     fn targets(&self, kind: Type) -> Vec<(String, Conditions)> {
         let (scope, about) = (self.scope, &self.need.about);
         let any = || (scope.arn("ec2", kind.name, &[]), Conditions::new());
@@ -143,6 +144,11 @@ impl Request<'_> {
             };
             (scope.arn("ec2", kind.name, &[]), conditions)
         };
+        // A key pair has its name before it exists.
+        let new = about.tagged.contains(kind.name) && kind.request_tag;
+        if new {
+            return vec![(scope.arn("ec2", kind.name, &[]), scope.becomes_own())];
+        }
         let named = about.resources.iter().filter(|named| named.0 == kind.name);
         let named: Vec<&Named> = named.collect();
         if !named.is_empty() {
@@ -166,14 +172,11 @@ impl Request<'_> {
                 .collect();
         }
         let is_of = |association: &str| about.resources.iter().any(|named| named.0 == association);
-        let new = about.tagged.contains(kind.name) && kind.request_tag;
         match (self.need.operation.as_str(), kind.name) {
-            (CREATE_TAGS_OPERATION, _) => vec![],
-            _ if new => vec![(scope.arn("ec2", kind.name, &[]), scope.becomes_own())],
+            ("CreateTags", _) => vec![],
             (_, "elastic-ip") if is_of(ADDRESS_ASSOCIATION) => vec![own()],
             (_, "network-interface") if is_of(ADDRESS_ASSOCIATION) => vec![any()],
-            (_, "route-table") if is_of(TABLE_ASSOCIATION) => vec![own()],
-            (_, "subnet") if is_of(TABLE_ASSOCIATION) => vec![any()],
+            (_, "route-table" | "subnet") if is_of(TABLE_ASSOCIATION) => vec![own()],
             // Without a VPC in the request, it is the default VPC.
             ("CreateSecurityGroup", "vpc") => vec![any()],
             _ if kind.required => vec![any()],
@@ -238,14 +241,14 @@ impl Request<'_> {
             let service = format!("s3.{region}.amazonaws.com");
             conditions.extend([equals("kms:ViaService", &service)]);
         }
-        let resource = if key.starts_with("arn:") {
-            key.to_owned()
-        } else if key.starts_with("alias/") {
-            let alias = ("ForAnyValue:StringEquals", "kms:ResourceAliases".to_owned());
-            conditions.insert(alias, BTreeSet::from([key.to_owned()]));
-            self.scope.arn("kms", "key", &[])
-        } else {
-            self.scope.arn("kms", "key", &[key])
+        let resource = match key.split_once("alias/") {
+            Some((_, name)) => {
+                let aliases = ("ForAnyValue:StringEquals", "kms:ResourceAliases".to_owned());
+                conditions.insert(aliases, BTreeSet::from([format!("alias/{name}")]));
+                self.scope.arn("kms", "key", &[])
+            }
+            None if key.starts_with("arn:") => key.to_owned(),
+            None => self.scope.arn("kms", "key", &[key]),
         };
         let grant =
             |action: &&str| self.grant(action, Some("key"), resource.clone(), conditions.clone());
@@ -253,5 +256,117 @@ impl Request<'_> {
     }
 }
 
-/// The operation that tags existing resources.
-const CREATE_TAGS_OPERATION: &str = "CreateTags";
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::need::About;
+
+    fn granted(about: About, service: Service, operation: &str) -> Vec<String> {
+        let scope = Scope {
+            region: Some("eu-central-1".to_owned()),
+            account: Some("111122223333".to_owned()),
+            owner: "me".to_owned(),
+            run: "7kq2m9w".to_owned(),
+            own: BTreeSet::from([Named("instance".to_owned(), "i-1".to_owned())]),
+            ..Scope::default()
+        };
+        let need = Need {
+            service,
+            operation: operation.to_owned(),
+            about,
+            cause: Cause::default(),
+        };
+        let grants = grants(&scope, &[need], &[]).unwrap();
+        let shown = grants.iter().map(|grant| {
+            let conditions = grant.conditions.iter().map(|((operator, key), values)| {
+                format!(
+                    " {operator} {key} {}",
+                    values.iter().cloned().collect::<String>()
+                )
+            });
+            let conditions: String = conditions.collect();
+            format!("{} {}{conditions}", grant.action, grant.resource)
+        });
+        shown.collect()
+    }
+
+    fn named(resources: &[(&str, &str)]) -> About {
+        let owned = |(kind, id): &(&str, &str)| Named((*kind).to_owned(), (*id).to_owned());
+        About {
+            resources: resources.iter().map(owned).collect(),
+            ..About::default()
+        }
+    }
+
+    #[test]
+    fn own_resources_have_the_tag_and_others_their_id() {
+        let attached = named(&[("instance", "i-1"), ("volume", "vol-1")]);
+        assert_eq!(
+            granted(attached, Service::Ec2, "AttachVolume"),
+            [
+                "ec2:AttachVolume arn:aws:ec2:eu-central-1:111122223333:instance/* \
+                 StringEquals aws:ResourceTag/autorun:owner me",
+                "ec2:AttachVolume arn:aws:ec2:eu-central-1:111122223333:volume/* \
+                 StringEquals aws:ResourceTag/autorun:owner me",
+                "ec2:AttachVolume arn:aws:ec2:eu-central-1:111122223333:volume/vol-1",
+            ]
+        );
+        let stopped = named(&[("instance", "i-2")]);
+        assert_eq!(
+            granted(stopped, Service::Ec2, "StopInstances"),
+            ["ec2:StopInstances arn:aws:ec2:eu-central-1:111122223333:instance/i-2"]
+        );
+    }
+
+    #[test]
+    fn a_profile_needs_the_permission_to_pass_its_role() {
+        let launch = About {
+            profile: Some("reader".to_owned()),
+            ..About::default()
+        };
+        let granted = granted(launch, Service::Ec2, "RunInstances");
+        let pass = "iam:PassRole arn:aws:iam::111122223333:role/* StringEquals \
+                    iam:PassedToService ec2.amazonaws.com";
+        assert_eq!(granted.last().map(String::as_str), Some(pass));
+        assert_eq!(granted.len(), 6, "{granted:?}");
+    }
+
+    #[test]
+    fn a_bucket_with_a_key_of_the_account_needs_the_key() {
+        for (key, expected) in [
+            ("1a2b", "arn:aws:kms:eu-central-1:111122223333:key/1a2b"),
+            (
+                "alias/data",
+                "arn:aws:kms:eu-central-1:111122223333:key/* ForAnyValue:StringEquals \
+                 kms:ResourceAliases alias/data",
+            ),
+            ("arn:aws:kms:x:1:key/k", "arn:aws:kms:x:1:key/k"),
+        ] {
+            let upload = About {
+                bucket: Some("b".to_owned()),
+                kms_key: Some(key.to_owned()),
+                ..About::default()
+            };
+            let granted = granted(upload, Service::S3, "PutObject");
+            assert_eq!(
+                granted[1..],
+                ["GenerateDataKey", "Decrypt"].map(|action| format!(
+                    "kms:{action} {expected} StringEquals kms:ViaService \
+                     s3.eu-central-1.amazonaws.com"
+                ))
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_request_is_an_error() {
+        let need = Need {
+            service: Service::Ec2,
+            operation: "CreateFleet".to_owned(),
+            about: About::default(),
+            cause: Cause::default(),
+        };
+        let error = grants(&Scope::default(), &[need], &[]).unwrap_err();
+        assert!(error.to_string().contains("ec2:CreateFleet"), "{error}");
+    }
+}

@@ -20,16 +20,18 @@ enum Names {
     With(&'static [&'static str]),
     /// The resource's association, in place of the resource.
     Association(&'static str),
+    /// The association of an address that the run associated with an instance.
+    Associated,
     /// One of this type, in place of the resource.
     Other(&'static str),
     /// Versions of objects in the bucket.
     Versions,
 }
 
-use Names::{Association, It, Nothing, Other, Versions, With};
+use Names::{Associated, Association, It, Nothing, Other, Versions, With};
 
 /// Returns the operations for a kind of resource.
-fn operations(kind: ResourceKind) -> &'static [(&'static str, Names)] {
+fn operations(kind: ResourceKind, in_own_bucket: bool) -> &'static [(&'static str, Names)] {
     match kind {
         ResourceKind::Instance => &[("DescribeInstances", Nothing), ("TerminateInstances", It)],
         ResourceKind::KeyPair => &[("DescribeKeyPairs", Nothing), ("DeleteKeyPair", It)],
@@ -44,7 +46,7 @@ fn operations(kind: ResourceKind) -> &'static [(&'static str, Names)] {
         ],
         ResourceKind::ElasticIp => &[
             ("DescribeAddresses", Nothing),
-            ("DisassociateAddress", Association(ADDRESS_ASSOCIATION)),
+            ("DisassociateAddress", Associated),
             ("ReleaseAddress", It),
         ],
         ResourceKind::Image => &[
@@ -54,6 +56,7 @@ fn operations(kind: ResourceKind) -> &'static [(&'static str, Names)] {
         ],
         ResourceKind::Volume => &[
             ("DescribeVolumes", Nothing),
+            // It outlives its instance, and another run may attach it.
             ("DetachVolume", With(&["instance"])),
             ("DeleteVolume", It),
         ],
@@ -83,10 +86,12 @@ fn operations(kind: ResourceKind) -> &'static [(&'static str, Names)] {
             ("ListMultipartUploads", It),
             ("DeleteBucket", It),
         ],
+        // In a bucket of the run, emptying deletes all versions.
+        ResourceKind::Object if in_own_bucket => &[("HeadObject", It), ("DeleteObjects", Versions)],
         ResourceKind::Object => &[
             ("HeadObject", It),
-            ("ListObjectVersions", It),
-            ("DeleteObjects", Versions),
+            ("DeleteObject", It),
+            ("DeleteObject", Versions),
         ],
         ResourceKind::MultipartUpload => &[
             ("ListMultipartUploads", It),
@@ -126,14 +131,25 @@ pub(super) fn type_of(kind: ResourceKind) -> Option<&'static str> {
     })
 }
 
-/// Returns what `resume` and `destroy` need for a resource. `cause` is the call that
-/// created it.
-pub(super) fn needs(resource: &Resource, cause: &Cause) -> Vec<Need> {
+/// Returns what `resume` and `destroy` need for a resource of a run that created
+/// `all` and sent `requests`. `cause` is the call that created it.
+pub(super) fn needs(
+    resource: &Resource,
+    cause: &Cause,
+    all: &[Resource],
+    requests: &[Need],
+) -> Vec<Need> {
     let id = resource.id.as_deref().unwrap_or(&resource.name);
     let first = id.split([' ', '/']).next().unwrap_or_default();
     let own = type_of(resource.kind);
-    let operations = operations(resource.kind).iter();
+    let is_bucket = |row: &Resource| row.kind == ResourceKind::Bucket && row.name == first;
+    let was_associated = requests.iter().any(|sent| {
+        let mut named = sent.about.resources.iter();
+        sent.operation == "AssociateAddress" && named.any(|named| named.1 == first)
+    });
+    let operations = operations(resource.kind, all.iter().any(is_bucket)).iter();
     operations
+        .filter(|(_, names)| was_associated || !matches!(names, Associated))
         .map(|(operation, names)| Need {
             service: own.map_or(Service::S3, |_| Service::Ec2),
             operation: (*operation).to_owned(),
@@ -163,6 +179,7 @@ fn of_ec2(names: &Names, own: &str, id: &str) -> BTreeSet<Named> {
             let others = others.iter().map(|kind| named(kind, ""));
             others.chain([named(own, id)]).collect()
         }
+        Associated => BTreeSet::from([named(ADDRESS_ASSOCIATION, "")]),
         Association(kind) | Other(kind) => BTreeSet::from([named(kind, "")]),
     }
 }

@@ -55,6 +55,8 @@ pub struct For {
     pub region: Option<String>,
     /// The value of the tag `autorun:owner`, if it is not that of the ledger.
     pub owner: Option<String>,
+    /// Whether the run was a rehearsal, so that no account has its ids.
+    pub is_rehearsed: bool,
 }
 
 impl Policy {
@@ -72,7 +74,7 @@ impl Policy {
         }
         let needs: Vec<Need> = recorded.iter().map(Need::read).collect::<Result<_>>()?;
         let resources = created(store, run)?;
-        let later = later(store, run, &resources)?;
+        let later = later(store, run, &resources, &needs)?;
         let target = &run.about.target;
         let scope = Scope {
             region: wanted.region.or_else(|| target.region.clone()),
@@ -80,7 +82,7 @@ impl Policy {
                 .filter(|account| !account.is_empty() && target.local_cloud.is_none()),
             owner: wanted.owner.unwrap_or_else(|| store.owner().to_owned()),
             run: run.id.clone(),
-            local: target.local_cloud.is_some(),
+            local: wanted.is_rehearsed || target.local_cloud.is_some(),
             own: own(store, needs.iter().chain(&later))?,
         };
         let grants = grants::grants(&scope, &needs, &later)?;
@@ -174,7 +176,7 @@ impl Explained {
             for reason in named(reasons) {
                 let Cause { place, function } = &reason.cause;
                 let call = match place.as_str() {
-                    "" => "autorun resume, autorun destroy".to_owned(),
+                    "" => "the end of a run".to_owned(),
                     _ if reason.later => format!("{place} {function}, to resume or destroy it"),
                     _ => format!("{place} {function}"),
                 };
@@ -216,7 +218,7 @@ fn created(store: &Store, run: &Run) -> Result<Vec<Resource>> {
 }
 
 /// Returns what `resume` and `destroy` need for these resources.
-fn later(store: &Store, run: &Run, resources: &[Resource]) -> Result<Vec<Need>> {
+fn later(store: &Store, run: &Run, resources: &[Resource], sent: &[Need]) -> Result<Vec<Need>> {
     let steps = store.steps(&run.id)?;
     let causes: BTreeMap<&str, Cause> = steps
         .iter()
@@ -230,7 +232,7 @@ fn later(store: &Store, run: &Run, resources: &[Resource]) -> Result<Vec<Need>> 
         .collect();
     let of = |row: &Resource| {
         let cause = causes.get(row.step.as_str()).cloned().unwrap_or_default();
-        implied::needs(row, &cause)
+        implied::needs(row, &cause, resources, sent)
     };
     Ok(resources.iter().flat_map(of).collect())
 }

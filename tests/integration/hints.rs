@@ -36,6 +36,10 @@ const TRIED: &[(&str, &str)] = &[
     ),
     ("autorun cloud up", "the_local_cloud_is_started_and_stopped"),
     (
+        "autorun policy PLAYBOOK",
+        "not tried: policy.rs rehearses a playbook",
+    ),
+    (
         "autorun destroy {run}",
         "a_failed_run_is_resumed_or_removed",
     ),

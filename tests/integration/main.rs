@@ -43,6 +43,7 @@ mod nat_gateways;
 mod network_interfaces;
 mod notify;
 mod package;
+mod policy;
 mod reboots;
 mod report;
 mod s3_accounts;

@@ -4,10 +4,13 @@
 Each playbook runs on a local cloud that holds the caller to the playbook's own
 policy: it is performed, resumed and destroyed. Between these, the ledger forgets
 which answers it got, as after a crash, so that resume and destroy look for what
-exists. Under the whole policy nothing may be denied. Then each action is taken out,
-one at a time, and something must be denied. Needs root, as instances boot.
+exists. A second run ends as if it was killed between the creation of its bucket and
+the bucket's tags. A third one is destroyed after the playbook has run again, which
+may have taken over what the first one created. Under the whole policy nothing may be
+denied. Then each action is taken out, one at a time, and something must be denied.
+Needs root, as instances boot, and boto3.
 
-    tests/policy/sweep.py [PLAYBOOK..]
+    target/lab-venv/bin/python tests/policy/sweep.py [PLAYBOOK..]
 
 Prints a line for each action that no request missed, and the counts.
 """
@@ -15,6 +18,7 @@ Prints a line for each action that no request missed, and the counts.
 import json
 import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -24,7 +28,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 AUTORUN = os.environ.get("AUTORUN", str(ROOT / "target/debug/autorun"))
+# The longest time that a command may take, in seconds.
+PATIENCE = 30
 DENIED = re.compile(r"not authorized to perform: (\S+)")
+# The answer to a HEAD request has no message.
+HEAD_DENIED = "HTTP 403 without a reason"
 
 # The playbooks that call AWS, with their variables. `cleanup_expired` and
 # `hello_hosts` call no service.
@@ -33,6 +41,9 @@ PLAYBOOKS = {
     "blue_green": ["drain=0"],
     "backup_directory": ["bucket=sweep-backups", f"directory={ROOT}/assets"],
 }
+
+# How the runs of a playbook end.
+LIVES = ["resumed", "killed", "repeated"]
 
 FORGET = """
 UPDATE step SET state = 'under_way', result = NULL, ended = NULL WHERE key IN
@@ -65,7 +76,7 @@ class Cloud:
 
     def hold(self, run, policy):
         """Holds the requests of a run to a policy, also when it is resumed."""
-        body = json.dumps({"account": {"policy": policy}})
+        body = json.dumps({"faults": {}, "policy": policy})
         request = urllib.request.Request(
             f"{self.access['endpoint']}/_autorun/faults", data=body.encode(), method="PUT",
             headers={"x-autorun-token": self.access["token"],
@@ -82,17 +93,25 @@ class Runs:
         self.directory = tempfile.TemporaryDirectory()
         self.playbook = str(ROOT / f"playbooks/{playbook}.rhai")
         self.sets = [word for variable in variables for word in ("--set", variable)]
-        self.said = ""
+        self.log = ""
         self.failed = []
 
     def call(self, *words):
         env = {**self.cloud.env, "AUTORUN_HOME": f"{self.directory.name}/ledger"}
-        done = subprocess.run([AUTORUN, *words], env=env, cwd=ROOT, text=True,
-                              stdin=subprocess.DEVNULL, capture_output=True)
-        self.said += done.stderr
-        if done.returncode != 0:
+        child = subprocess.Popen([AUTORUN, *words], env=env, cwd=ROOT, text=True,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        try:
+            stdout, stderr = child.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            # A group cannot be deleted while an instance that is left uses it. After
+            # the signal, the command reports what was denied.
+            child.send_signal(signal.SIGINT)
+            stdout, stderr = child.communicate(timeout=PATIENCE)
+        self.log += stderr
+        if child.returncode != 0:
             self.failed.append(words[0])
-        return done.stdout
+        return stdout
 
     def ledger(self):
         return sqlite3.connect(f"{self.directory.name}/ledger/ledger.db")
@@ -105,7 +124,7 @@ class Runs:
             file = Path(self.directory.name, "faults.toml")
             file.write_text('[account]\npolicy = "policy.json"\n')
             faults = ["--faults", str(file)]
-        self.call("run", "-v", "--local", "--region", "eu-central-1", *faults, *self.sets,
+        self.call("run", "-v", "--again", "--local", "--region", "eu-central-1", *faults, *self.sets,
                   self.playbook)
         rows = self.ledger().execute("SELECT id FROM run ORDER BY started DESC LIMIT 1")
         return next(iter(rows))[0]
@@ -114,20 +133,44 @@ class Runs:
         with self.ledger() as ledger:
             ledger.executescript(FORGET)
 
-    def whole_life(self, policy):
+    def undo_uploads(self):
+        """Leaves buckets as they are right after their creation."""
+        import boto3
+
+        access = self.cloud.access
+        s3 = boto3.client(
+            "s3", endpoint_url=access["endpoint"], region_name="eu-central-1",
+            aws_access_key_id=access["access_key_id"],
+            aws_secret_access_key=access["secret_access_key"],
+        )
+        for bucket, in self.ledger().execute("SELECT id FROM resource WHERE kind = 'bucket'"):
+            for found in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+                s3.delete_object(Bucket=bucket, Key=found["Key"])
+            s3.delete_bucket_policy(Bucket=bucket)
+            s3.delete_bucket_tagging(Bucket=bucket)
+
+    def whole_life(self, policy, how):
         """Performs, resumes and destroys a run. Returns the denied actions."""
-        run = self.run(policy)
-        self.cloud.hold(run, json.dumps(policy))
-        self.forget()
-        self.call("resume", run, "-v")
-        self.forget()
-        self.call("destroy", run, "-v", "--yes")
+        runs = [self.run(policy)]
+        self.cloud.hold(runs[0], json.dumps(policy))
+        if how == "resumed":
+            self.forget()
+            self.call("resume", runs[0], "-v")
+            self.forget()
+        elif how == "killed":
+            self.forget()
+            self.undo_uploads()
+        else:
+            runs.append(self.run(policy))
+        self.call("destroy", runs[0], "-v", "--yes")
         # What is left under a reduced policy is removed without one.
-        self.cloud.hold(run, None)
-        before = self.said
-        self.call("destroy", run, "--yes")
-        self.said = before
-        return set(DENIED.findall(before.replace("\n  ", " ")))
+        before, failed = self.log, list(self.failed)
+        for run in runs:
+            self.cloud.hold(run, None)
+            self.call("destroy", run, "--yes")
+        self.log, self.failed = before, failed
+        log = before.replace("\n  ", " ")
+        return set(DENIED.findall(log)) | ({HEAD_DENIED} if HEAD_DENIED in log else set())
 
 
 def without(policy, action):
@@ -154,24 +197,28 @@ def sweep(cloud, playbook, variables):
     """Returns the number of actions and those that no request missed."""
     first = Runs(cloud, playbook, variables)
     run = first.run()
-    assert not first.failed, first.said
+    assert not first.failed, first.log
     policy = json.loads(first.call("policy", run))
     first.call("destroy", run, "--yes")
     owner = next(iter(first.ledger().execute("SELECT owner FROM ledger")))[0]
 
-    def attempt(policy):
+    def attempt(policy, how):
         runs = Runs(cloud, playbook, variables)
         runs.call("runs")
         own = next(iter(runs.ledger().execute("SELECT owner FROM ledger")))[0]
         policy = json.loads(json.dumps(policy).replace(owner, own))
-        return runs, runs.whole_life(policy)
+        return runs, runs.whole_life(policy, how)
 
-    runs, denied = attempt(policy)
-    assert not runs.failed and not denied, (runs.failed, denied, runs.said)
+    for how in LIVES:
+        runs, denied = attempt(policy, how)
+        assert not runs.failed and not denied, (runs.failed, denied, runs.log)
     useless = []
     for action in actions_of(policy):
-        runs, denied = attempt(without(policy, action))
-        if action not in denied:
+        for how in LIVES:
+            runs, denied = attempt(without(policy, action), how)
+            if action in denied or HEAD_DENIED in denied:
+                break
+        else:
             useless.append(action)
         print(f"{playbook}: without {action}: denied {', '.join(sorted(denied)) or 'nothing'}; "
               f"failed: {', '.join(runs.failed) or 'nothing'}", flush=True)

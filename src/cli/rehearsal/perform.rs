@@ -17,8 +17,9 @@ use crate::clients::Clients;
 use crate::clients::calls::{Call, Calls, Listener};
 use crate::clients::ec2::Ingress;
 use crate::context::{Context, Note, Parts, Rehearsal};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{ResourceKind, RunRecord};
+use crate::policy::Recorder;
 
 /// What a playbook did in a rehearsal.
 #[derive(Debug)]
@@ -60,13 +61,14 @@ pub(in crate::cli) fn rehearse(
     let calls = Arc::new(Calls::default());
     aws.listeners.add(Arc::clone(&calls) as Arc<dyn Listener>);
     let report = attempt.report.clone();
+    let (requests, aws) = Recorder::listening(&aws, &report);
     let clients = Clients::new(aws, stage.local()?, report.clone(), cancel.clone());
     attempt.remember_variables();
     let checked = report
         .mask()
         .keep_out_of_tags(attempt.run.about.tags.iter());
     checked.map_err(|e| shown(&e))?;
-    let ledger = attempt.begin()?;
+    let ledger = attempt.begin()?.with_requests(requests);
     let run = attempt.run.id.clone();
     let parts = Parts {
         runtime: runtime.handle().clone(),
@@ -152,13 +154,15 @@ impl Left {
             left.open
                 .extend(open.into_iter().map(|rule| (group.name.clone(), rule)));
         }
-        let instances: Vec<String> = rows
-            .filter(|row| row.kind == ResourceKind::Instance)
-            .filter_map(|row| row.id.clone())
-            .collect();
-        if !instances.is_empty() {
+        for row in rows.filter(|row| row.kind == ResourceKind::Instance) {
             let ec2 = cx.clients.ec2().await?;
-            for instance in ec2.instances(&instances).await? {
+            let id = [row.id.clone().unwrap_or_default()];
+            // EC2 may not show a new instance yet.
+            let ask = async || match ec2.instances(&id).await {
+                Err(e) if e.kind == ErrorKind::NotFound => Ok(None),
+                seen => seen.map(|seen| seen.into_iter().next()),
+            };
+            if let Some(instance) = cx.seen(row, ask).await? {
                 let image = ec2.image(&instance.image).await?;
                 left.images.insert(image.id, image.name);
             }

@@ -93,6 +93,11 @@ fn editors() {
 }
 
 #[test]
+fn permissions() {
+    runs("permissions", 2);
+}
+
+#[test]
 fn errors() {
     runs("errors", 4);
 }
@@ -111,6 +116,7 @@ fn no_page_is_forgotten() {
         "getting-started",
         "language",
         "local-cloud",
+        "permissions",
         "recipes",
         "reference",
         "runs",
