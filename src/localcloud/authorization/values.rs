@@ -13,12 +13,12 @@ impl Values {
         values.map_or(&[], Vec::as_slice)
     }
 
-    /// Gives a key one value.
+    /// Sets the value of a key.
     pub(crate) fn set(&mut self, key: &str, value: impl Into<String>) {
         self.set_all(key, [value.into()]);
     }
 
-    /// Gives a key several values.
+    /// Sets the values of a key.
     pub(crate) fn set_all(&mut self, key: &str, values: impl IntoIterator<Item = String>) {
         let values = values.into_iter().collect();
         self.0.insert(key.to_ascii_lowercase(), values);
