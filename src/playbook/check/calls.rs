@@ -6,6 +6,7 @@ use rhai::{AST, ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 
 use super::finding::Finding;
 use super::rules::{ARGUMENT_COUNT, UNKNOWN_FUNCTION};
+use super::variables::Values;
 use crate::error::{Error, ErrorKind};
 use crate::playbook::source_file::SourceFile;
 use crate::playbook::{imports, reference};
@@ -117,6 +118,8 @@ pub(super) struct Call<'a> {
     pub(super) expr: &'a FnCallExpr,
     pub(super) position: Position,
     pub(super) path: &'a str,
+    /// What the variables among its arguments stand for.
+    pub(super) values: &'a Values,
 }
 
 impl Call<'_> {

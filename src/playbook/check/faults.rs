@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::calls::{Call, add_script_functions, call, modules, natives, variables};
 use super::finding::Finding;
+use super::variables::Facts;
 use super::{literals, results};
 use crate::playbook::literal::literal;
 use crate::playbook::source_file::SourceFile;
@@ -34,6 +35,7 @@ pub(in crate::playbook) fn faults(
         add_script_functions(&mut known, &file.ast);
         let modules = modules(path, &file.ast, files);
         let variables = variables(&file.ast);
+        let facts = Facts::of(&file.ast, &own);
         let mut here = Vec::new();
         file.ast.walk(&mut |nodes| {
             let Some((call, position)) = nodes.last().and_then(call) else {
@@ -43,6 +45,7 @@ pub(in crate::playbook) fn faults(
                 expr: call,
                 position,
                 path,
+                values: facts.values(nodes),
             };
             let unknown = checked.unknown(&known, &modules, &variables);
             if unknown.is_none() && !own.contains(call.name.as_str()) {
@@ -52,7 +55,7 @@ pub(in crate::playbook) fn faults(
             here.extend(unknown);
             true
         });
-        here.extend(results::unknown_fields(path, &file.ast, &own));
+        here.extend(results::unknown_fields(path, &file.ast, &own, &facts));
         here.sort_by_key(Finding::spot);
         faults.append(&mut here);
     }
@@ -66,13 +69,17 @@ fn functions(ast: &AST) -> BTreeSet<String> {
 /// Returns the names of all functions that are called in any file: as functions, as
 /// methods, or through `Fn("name")`.
 pub(in crate::playbook) fn called(files: &BTreeMap<String, SourceFile>) -> BTreeSet<String> {
+    let all = files.values().flat_map(|file| called_in(&file.ast));
+    all.collect()
+}
+
+/// Returns the names of all functions that a file calls.
+pub(super) fn called_in(ast: &AST) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for file in files.values() {
-        file.ast.walk(&mut |nodes| {
-            names.extend(nodes.last().and_then(called_name));
-            true
-        });
-    }
+    ast.walk(&mut |nodes| {
+        names.extend(nodes.last().and_then(called_name));
+        true
+    });
     names
 }
 

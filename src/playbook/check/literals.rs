@@ -1,6 +1,6 @@
 //! Checks the types of literal arguments and options, and the names of options.
 
-use rhai::Position;
+use rhai::{Expr, Position};
 
 use super::calls::Call;
 use super::finding::Finding;
@@ -22,15 +22,16 @@ pub(super) fn wrong_argument(call: &Call) -> Option<Finding> {
     }
     let given = &call.expr.args;
     let fitting = overloads(call);
+    let type_of = |given: &Expr| Literal::of(call.values.literal(given));
     let fits = |parameters: &&Vec<reference::Parameter>| {
         let mut pairs = parameters.iter().zip(given);
-        pairs.all(|(wanted, given)| Literal::of(given).is_none_or(|l| l.is_a(&wanted.kind)))
+        pairs.all(|(wanted, given)| type_of(given).is_none_or(|l| l.is_a(&wanted.kind)))
     };
     if fitting.clone().next().is_none() || fitting.clone().any(|types| fits(&types)) {
         return None;
     }
     let wrong = given.iter().enumerate().find_map(|(at, given)| {
-        let literal = Literal::of(given)?;
+        let literal = type_of(given)?;
         let fits = fitting.clone().any(|types| literal.is_a(&types[at].kind));
         (!fits).then_some((at, literal, given.position()))
     });
@@ -68,6 +69,7 @@ pub(super) fn wrong_options(call: &Call) -> Vec<Finding> {
     let Some(given) = at.and_then(|at| call.expr.args.get(at)) else {
         return Vec::new();
     };
+    let given = call.values.literal(given);
     let mut options = Options {
         call,
         faults: Vec::new(),
@@ -88,6 +90,7 @@ struct Options<'a> {
 impl Options<'_> {
     /// Checks the value at `path` against the expected type.
     fn check(&mut self, kind: &Kind, written: &Written, path: &str) {
+        let written = &written.resolved(self.call.values);
         match (kind, written.literal()) {
             (_, None) | (Kind::Any, _) => {}
             (Kind::Map(fields), Some(Literal::Map)) => self.check_map(fields, written, path),

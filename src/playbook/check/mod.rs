@@ -7,13 +7,14 @@ pub use finding::Finding;
 pub use rules::{Level, RULES, Rule, overview};
 
 pub(super) use explain::explain;
+use faults::called_in;
 pub(super) use faults::{called, faults, places};
 pub(super) use known::{Known, Reader, Variables};
 pub(super) use lints::READ as FILE_ARGUMENTS;
 pub(super) use more::findings;
 pub(super) use syntax::{endless, explain as explain_syntax};
 pub(super) use unused_results::unused_results;
-pub(super) use written::Literal;
+pub(super) use written::{Literal, kind_of_var};
 
 mod calls;
 mod chain;

@@ -8,6 +8,7 @@ use super::called;
 use super::finding::Finding;
 use super::lints::{self, File, Methods};
 use super::rules::{Rule, UNKNOWN_ALLOWANCE};
+use super::variables::Facts;
 use crate::error::{Error, ErrorKind, Place};
 use crate::playbook::scan::{Part, Scan};
 use crate::playbook::source_file::SourceFile;
@@ -35,17 +36,21 @@ pub(in crate::playbook) fn findings(
     for (path, source) in ordered {
         let scan = Scan::of(&source.text);
         let own: BTreeSet<String> = main_own.union(&own_of(source)).cloned().collect();
+        let facts = Facts::of(&source.ast, &own);
         let file = File {
             path,
             ast: &source.ast,
             scan: &scan,
             own: &own,
+            facts: &facts,
         };
         let mut here = lints::findings(&file, &methods);
         here.extend(lints::unused_imports(&file, files));
         // A file of functions alone is a library.
         if path == main && !source.ast.statements().is_empty() {
             here.extend(lints::functions(&file, &called));
+        } else {
+            here.extend(lints::private_functions(&file));
         }
         let allowances = Allowances::of(path, &scan);
         here.retain(|finding| finding.is_error() || !allowances.allow(finding));

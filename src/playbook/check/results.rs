@@ -11,23 +11,24 @@ use super::chain::{chain, is_link};
 use super::finding::Finding;
 use super::known::{Known, Reader, Returned, step};
 use super::rules::UNKNOWN_FIELD;
-use super::variables::{Bodies, Scope, Uses};
+use super::variables::Facts;
 use crate::error::{Error, ErrorKind, Place};
 use crate::playbook::imports;
 use crate::report::text;
 
 /// Returns an error for each key that is read from a result and does not exist in it.
 /// `own` contains the functions that the playbook itself defines.
-pub(super) fn unknown_fields(path: &str, ast: &AST, own: &BTreeSet<String>) -> Vec<Finding> {
-    let bodies = Bodies::of(ast);
-    let uses = Uses::of_file(ast, own);
-    let scopes = Scope::all(ast, &bodies);
-    let variables = uses.variables(&scopes);
+pub(super) fn unknown_fields(
+    path: &str,
+    ast: &AST,
+    own: &BTreeSet<String>,
+    facts: &Facts,
+) -> Vec<Finding> {
     let mut faults = Vec::new();
     ast.walk(&mut |nodes| {
         let nested = matches!(nodes, [.., parent, node] if is_link(parent, node));
         if let (Some(ASTNode::Expr(expr)), false) = (nodes.last(), nested) {
-            let variables = &variables[bodies.around(nodes)];
+            let variables = facts.results(nodes);
             let reader = Reader { variables, own };
             faults.extend(unknown_field(&reader, path, expr));
         }
@@ -78,7 +79,7 @@ mod tests {
             .compile_with_scope(&Variables::new(), script)
             .unwrap_or_else(|error| panic!("{script}: {error}"));
         let own = ast.iter_fn_def().map(|f| f.name.to_string()).collect();
-        let faults = unknown_fields("a.rhai", &ast, &own);
+        let faults = unknown_fields("a.rhai", &ast, &own, &Facts::of(&ast, &own));
         faults
             .iter()
             .map(|Finding { error, .. }| {

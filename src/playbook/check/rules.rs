@@ -182,8 +182,8 @@ rules! {
     right "let _size = 8;\nprint(\"started\");"
 
     UNUSED_FUNCTION "unused-function" Warning "A function is never called"
-    because "The name may be misspelt where it should be called. Functions of imported\n\
-             files are not reported."
+    because "The name may be misspelt where it should be called. Of an imported file,\n\
+             only private functions are reported."
     wrong "fn greet() {\n    print(\"hello\");\n}\nprint(\"started\");"
     right "fn greet() {\n    print(\"hello\");\n}\ngreet();"
 

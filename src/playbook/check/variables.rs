@@ -10,6 +10,7 @@ use rhai::{AST, ASTNode, Expr, FnCallExpr, Position, Stmt};
 use super::chain::{Link, chain, variable};
 use super::closures::Closure;
 use super::known::{Known, Reader, Variables};
+use super::written::Literal;
 use crate::primitives;
 
 /// Methods that add no key to a map and no item to an array.
@@ -48,6 +49,7 @@ struct Body {
     number: usize,
     /// The index of the function around it.
     around: Option<usize>,
+    is_closure: bool,
 }
 
 impl Body {
@@ -77,6 +79,7 @@ impl Bodies {
             end: spot(f.body.end_position()),
             number: at + 1,
             around: None,
+            is_closure: f.name.starts_with("anon$"),
         });
         let mut bodies: Vec<Body> = bodies.collect();
         bodies.sort_by_key(|body| body.start);
@@ -98,6 +101,24 @@ impl Bodies {
     /// Returns the number of the function around a node, counted from 1; 0 outside of
     /// functions.
     pub(super) fn around(&self, nodes: &[ASTNode]) -> usize {
+        self.index(nodes).map_or(0, |index| self.0[index].number)
+    }
+
+    /// Like [`Bodies::around`], without closures: their variables are those of the
+    /// function around them.
+    fn function(&self, nodes: &[ASTNode]) -> usize {
+        let mut candidate = self.index(nodes);
+        while let Some(index) = candidate {
+            let body = &self.0[index];
+            if !body.is_closure {
+                return body.number;
+            }
+            candidate = body.around;
+        }
+        0
+    }
+
+    fn index(&self, nodes: &[ASTNode]) -> Option<usize> {
         let at = nodes.first().map_or((0, 0), |node| spot(node.position()));
         // The innermost of nested functions begins last.
         let after = self.0.partition_point(|body| body.start <= at);
@@ -105,17 +126,77 @@ impl Bodies {
         while let Some(index) = candidate {
             let body = &self.0[index];
             if body.contains(at) {
-                return body.number;
+                return Some(index);
             }
             candidate = body.around;
         }
-        0
+        None
+    }
+}
+
+/// What is known about the variables of a file.
+pub(super) struct Facts {
+    bodies: Bodies,
+    /// Of the file outside of functions, and of each function.
+    scopes: Vec<(Variables, Values)>,
+}
+
+impl Facts {
+    /// Reads a file. `own` contains the functions that the playbook itself defines.
+    pub(super) fn of(ast: &AST, own: &BTreeSet<String>) -> Self {
+        let bodies = Bodies::of(ast);
+        let uses = Uses::of_file(ast, own);
+        let scopes = Scope::all(ast, &bodies);
+        let results = uses.variables(&scopes).into_iter();
+        let values = scopes.iter().map(|scope| uses.unchanged(scope));
+        Self {
+            scopes: results.zip(values).collect(),
+            bodies,
+        }
+    }
+
+    /// Returns the number of the function with a name that is around a node, counted from
+    /// 1; 0 outside of functions.
+    pub(super) fn function(&self, nodes: &[ASTNode]) -> usize {
+        self.bodies.function(nodes)
+    }
+
+    /// Returns whether no closure is around a node.
+    pub(super) fn is_direct(&self, nodes: &[ASTNode]) -> bool {
+        self.bodies.around(nodes) == self.bodies.function(nodes)
+    }
+
+    /// Returns the results that variables hold in the function around a node.
+    pub(super) fn results(&self, nodes: &[ASTNode]) -> &Variables {
+        &self.scopes[self.bodies.around(nodes)].0
+    }
+
+    /// Returns the values of the variables in the function around a node that never
+    /// change.
+    pub(super) fn values(&self, nodes: &[ASTNode]) -> &Values {
+        &self.scopes[self.bodies.around(nodes)].1
+    }
+}
+
+/// The values of variables that never change.
+pub(super) struct Values(HashMap<String, Expr>);
+
+impl Values {
+    /// Returns the literal that a variable stands for; another expression as it is.
+    pub(super) fn literal<'a>(&'a self, expr: &'a Expr) -> &'a Expr {
+        let value = self.of(expr).filter(|value| Literal::of(value).is_some());
+        value.unwrap_or(expr)
+    }
+
+    /// Returns the initial value of a variable.
+    pub(super) fn of(&self, expr: &Expr) -> Option<&Expr> {
+        self.0.get(variable(expr)?)
     }
 }
 
 /// The variables that one function, or the file outside of functions, declares.
 #[derive(Default)]
-pub(super) struct Scope {
+struct Scope {
     /// The variables in the order of their declarations.
     names: Vec<String>,
     /// The initial value of each variable.
@@ -145,7 +226,7 @@ enum Initial {
 
 impl Scope {
     /// Returns the scope of the file outside of functions, and of each function.
-    pub(super) fn all(ast: &AST, bodies: &Bodies) -> Vec<Self> {
+    fn all(ast: &AST, bodies: &Bodies) -> Vec<Self> {
         let parameters = ast.iter_fn_def().map(|f| {
             let mut scope = Self::default();
             for parameter in &f.params {
@@ -250,7 +331,7 @@ fn parallel(call: &FnCallExpr) -> Option<(&Expr, Closure)> {
 
 /// The changes to variables in a whole file. They are not separated by function, because
 /// a closure can change the variables around it.
-pub(super) struct Uses<'a> {
+struct Uses<'a> {
     /// The values that are assigned to each variable.
     assigned: HashMap<String, Vec<Expr>>,
     /// The keys of each variable that are written.
@@ -261,7 +342,7 @@ pub(super) struct Uses<'a> {
 }
 
 impl<'a> Uses<'a> {
-    pub(super) fn of_file(ast: &AST, own: &'a BTreeSet<String>) -> Self {
+    fn of_file(ast: &AST, own: &'a BTreeSet<String>) -> Self {
         let mut uses = Self {
             assigned: HashMap::new(),
             written: HashMap::new(),
@@ -339,7 +420,7 @@ impl<'a> Uses<'a> {
     }
 
     /// Returns the variables of each scope whose value is known everywhere.
-    pub(super) fn variables(&self, scopes: &[Scope]) -> Vec<Variables> {
+    fn variables(&self, scopes: &[Scope]) -> Vec<Variables> {
         let mut known: Vec<Option<Variables>> = scopes.iter().map(|_| None).collect();
         for scope in 0..scopes.len() {
             self.learn(scopes, scope, &mut known);
@@ -401,6 +482,21 @@ impl<'a> Uses<'a> {
             }
             doubtful.extend(wrong.into_iter().cloned());
         }
+    }
+
+    /// Returns the values of the variables of a scope that are declared once and never
+    /// changed.
+    fn unchanged(&self, scope: &Scope) -> Values {
+        let values = scope.declared.iter().filter_map(|(name, initial)| {
+            let Initial::Value(value) = initial else {
+                return None;
+            };
+            let is_changed = self.extended.contains(name)
+                || self.assigned.contains_key(name)
+                || self.written.contains_key(name);
+            (!is_changed).then(|| (name.clone(), value.clone()))
+        });
+        Values(values.collect())
     }
 
     /// Returns whether a variable keeps this kind after all assignments.

@@ -1,7 +1,8 @@
 //! Literal values in a playbook, and their types.
 
-use rhai::{Dynamic, Expr, Map, Position};
+use rhai::{Dynamic, Expr, FnCallExpr, Map, Position};
 
+use super::variables::Values;
 use crate::script::schema::Kind;
 
 /// A value in the source: an expression, or a constant that the compiler computed. The
@@ -12,7 +13,16 @@ pub(super) enum Written<'a> {
     Value(Dynamic, Position),
 }
 
-impl Written<'_> {
+impl<'a> Written<'a> {
+    /// Returns the literal that a variable stands for, in its place.
+    pub(super) fn resolved(&self, values: &'a Values) -> Self {
+        match self {
+            Self::Code(expr) => Self::Code(values.literal(expr)),
+            Self::Entry(expr, position) => Self::Entry(values.literal(expr), *position),
+            Self::Value(value, position) => Self::Value(value.clone(), *position),
+        }
+    }
+
     pub(super) fn literal(&self) -> Option<Literal> {
         match self {
             Self::Code(expr) | Self::Entry(expr, _) => Literal::of(expr),
@@ -187,5 +197,37 @@ impl Literal {
             Self::Array => "an array",
             Self::Map => "a map",
         }
+    }
+}
+
+/// Returns the type of a variable for `--set`, from the call of `var` that declares it.
+/// A variable with choices has one of them.
+pub(in crate::playbook) fn kind_of_var(call: &FnCallExpr) -> Option<Kind> {
+    let given = call.args.get(1)?;
+    // `var(name, default, help)`
+    if call.args.len() == 3 {
+        return Literal::of(given).map(Literal::kind);
+    }
+    let given = Written::Code(given);
+    let options = given.entries();
+    let option = |name: &str| {
+        let found = options.iter().find(|(key, ..)| key == name);
+        found.map(|(_, value, _)| value)
+    };
+    let choices = option("choices").map(|choices| {
+        let all = choices.items().into_iter().map(|choice| choice.text());
+        all.collect::<Option<Vec<String>>>()
+    });
+    if let Some(Some(choices)) = choices.filter(|all| all.as_ref().is_some_and(|c| !c.is_empty())) {
+        return Some(Kind::Choice(choices));
+    }
+    match option("type").and_then(Written::text).as_deref() {
+        Some("string") => Some(Kind::String),
+        Some("int") => Some(Kind::Integer),
+        Some("float") => Some(Kind::Number),
+        Some("bool") => Some(Kind::Bool),
+        Some("array") => Some(Kind::Array(Box::new(Kind::Any))),
+        Some(_) => None,
+        None => option("default")?.literal().map(Literal::kind),
     }
 }

@@ -4,11 +4,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use rhai::{Engine, Expr, FnCallExpr, Stmt};
+use rhai::{Engine, Expr, Stmt};
 
 use super::document::Document;
 use super::outline::{Declaration, Role};
-use crate::playbook::check::{Known, Literal, Reader, Variables};
+use crate::playbook::check::{Known, Literal, Reader, Variables, kind_of_var};
 use crate::playbook::engine;
 use crate::script::schema::Kind;
 
@@ -85,7 +85,7 @@ impl<'a> Inference<'a> {
             return Some(Type::Value(kind));
         }
         match &expr {
-            Expr::FnCall(call, _) if call.name == "var" => var(call).map(Type::Value),
+            Expr::FnCall(call, _) if call.name == "var" => kind_of_var(call).map(Type::Value),
             expr => Literal::of(expr).map(|literal| Type::Value(literal.kind())),
         }
     }
@@ -164,30 +164,5 @@ fn compile(text: &str) -> Option<Expr> {
     match ast.statements() {
         [Stmt::Expr(expr)] => Some((**expr).clone()),
         _ => None,
-    }
-}
-
-/// Returns the type of a variable for `--set`.
-fn var(call: &FnCallExpr) -> Option<Kind> {
-    let of_name = |name: &str| {
-        Some(match name {
-            "string" => Kind::String,
-            "int" => Kind::Integer,
-            "float" => Kind::Number,
-            "bool" => Kind::Bool,
-            "array" => Kind::Array(Box::new(Kind::String)),
-            _ => return None,
-        })
-    };
-    match call.args.get(1)? {
-        Expr::Map(options, _) => {
-            let option = |key: &str| options.0.iter().find(|(name, _)| name.name == key);
-            match (option("type"), option("default")) {
-                (Some((_, Expr::StringConstant(name, _))), _) => of_name(name),
-                (None, Some((_, default))) => Literal::of(default).map(Literal::kind),
-                _ => None,
-            }
-        }
-        default => Literal::of(default).map(Literal::kind),
     }
 }

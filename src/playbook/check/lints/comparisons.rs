@@ -2,20 +2,17 @@
 
 use rhai::{ASTNode, Expr, FnCallExpr};
 
+use super::super::chain::variable;
 use super::super::finding::Finding;
 use super::super::known::Reader;
 use super::super::rules::CONSTANT_COMPARISON;
-use super::super::variables::{Bodies, Scope, Uses};
-use super::super::written::Literal;
+use super::super::variables::Values;
+use super::super::written::{Literal, kind_of_var};
 use super::File;
 use crate::report::text;
 use crate::script::schema::Kind;
 
 pub(super) fn findings(file: &File) -> Vec<Finding> {
-    let bodies = Bodies::of(file.ast);
-    let uses = Uses::of_file(file.ast, file.own);
-    let scopes = Scope::all(file.ast, &bodies);
-    let variables = uses.variables(&scopes);
     let mut found = Vec::new();
     file.ast.walk(&mut |nodes| {
         if let Some(ASTNode::Expr(Expr::FnCall(call, _))) = nodes.last()
@@ -24,14 +21,16 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
             && let [left, right] = call.args.as_slice()
         {
             let reader = Reader {
-                variables: &variables[bodies.around(nodes)],
+                variables: file.facts.results(nodes),
                 own: file.own,
             };
+            let values = file.facts.values(nodes);
             let sides = [(left, right), (right, left)];
             let mut wrong = sides.into_iter();
-            found.extend(
-                wrong.find_map(|(value, literal)| never(file, &reader, call, value, literal)),
-            );
+            found.extend(wrong.find_map(|(value, literal)| {
+                let known = known(&reader, values, value)?;
+                never(file, known, call, literal)
+            }));
         }
         true
     });
@@ -41,13 +40,11 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
 /// Returns a warning if a value of this known type can never equal the literal.
 fn never(
     file: &File,
-    reader: &Reader,
+    (name, kind): (String, Kind),
     call: &FnCallExpr,
-    value: &Expr,
     literal: &Expr,
 ) -> Option<Finding> {
     let wanted = Literal::of(literal)?;
-    let (name, kind) = known(reader, value)?;
     let why = match (&kind, text_of(literal)) {
         (Kind::Choice(all), Some(text)) if !all.iter().any(|one| one == text) => {
             format!("{name} is never {text:?}")
@@ -128,7 +125,14 @@ const TYPES: [&str; 12] = [
 ];
 
 /// Returns the type of an expression, and its name for the message.
-fn known(reader: &Reader, expr: &Expr) -> Option<(String, Kind)> {
+fn known(reader: &Reader, values: &Values, expr: &Expr) -> Option<(String, Kind)> {
+    if let (Some(name), Some(value)) = (variable(expr), values.of(expr)) {
+        let kind = match value {
+            Expr::FnCall(call, _) if call.name == "var" => kind_of_var(call)?,
+            value => Literal::of(value)?.kind(),
+        };
+        return Some((format!("`{name}`"), kind));
+    }
     if let Some(literal) = Literal::of(expr) {
         return Some(("the value".to_owned(), literal.kind()));
     }

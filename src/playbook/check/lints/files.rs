@@ -50,6 +50,7 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
                 expr,
                 position,
                 path: file.path,
+                values: file.facts.values(nodes),
             };
             found.extend(in_call(file, &checked));
         }
@@ -63,11 +64,12 @@ fn in_call(file: &File, call: &Call) -> Option<Finding> {
     let (_, argument) = READ.iter().find(|(function, _)| *function == name)?;
     let parameters = overloads(call).next()?;
     let at = parameters.iter().position(|p| p.name == *argument)?;
-    let Expr::StringConstant(path, position) = call.expr.args.get(at)? else {
+    let given = call.expr.args.get(at)?;
+    let Expr::StringConstant(path, _) = call.values.literal(given) else {
         return None;
     };
     let error = literals::check_readable(path).err()?;
-    let mut found = file.finding(&MISSING_FILE, *position, error.to_string());
+    let mut found = file.finding(&MISSING_FILE, given.position(), error.to_string());
     if Path::new(path.as_str()).is_relative() && !path.starts_with('~') {
         found.error = found.error.hint(
             "a relative path starts at the current directory: change it with -C, or write \

@@ -7,6 +7,7 @@ use rhai::{AST, Position};
 
 use super::finding::Finding;
 use super::rules::Rule;
+use super::variables::Facts;
 use crate::error::{Error, ErrorKind};
 use crate::playbook::imports;
 use crate::playbook::scan::Scan;
@@ -22,7 +23,7 @@ mod values;
 
 pub(in crate::playbook) use files::READ;
 pub(super) use methods::Methods;
-pub(super) use unused::{functions, imports as unused_imports};
+pub(super) use unused::{functions, imports as unused_imports, private_functions};
 
 /// A file under check.
 pub(super) struct File<'a> {
@@ -31,6 +32,7 @@ pub(super) struct File<'a> {
     pub(super) scan: &'a Scan,
     /// Functions that the playbook itself defines.
     pub(super) own: &'a BTreeSet<String>,
+    pub(super) facts: &'a Facts,
 }
 
 impl File<'_> {

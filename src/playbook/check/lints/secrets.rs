@@ -1,6 +1,6 @@
 //! Secret variables in texts that others can read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
 
@@ -42,8 +42,8 @@ const PUBLIC_OPTIONS: [&str; 6] = [
 ];
 
 pub(super) fn findings(file: &File) -> Vec<Finding> {
-    let secrets = secrets(file);
-    if secrets.is_empty() {
+    let secrets = Secrets::of(file);
+    if secrets.variables.is_empty() {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -56,20 +56,22 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
                 expr,
                 position,
                 path: file.path,
+                values: file.facts.values(nodes),
             };
-            found.extend(in_call(file, &checked, &secrets));
+            let function = file.facts.function(nodes);
+            found.extend(in_call(file, &checked, &secrets, function));
         }
         true
     });
     found
 }
 
-fn in_call(file: &File, call: &Call, secrets: &BTreeSet<String>) -> Vec<Finding> {
+fn in_call(file: &File, call: &Call, secrets: &Secrets, around: usize) -> Vec<Finding> {
     let function = call.expr.name.as_str();
     let parameters = overloads(call).next();
     let mut found = Vec::new();
     let mut look = |given: &Expr, what: &str| {
-        if let Some((secret, at)) = first(given, secrets) {
+        if let Some((secret, at)) = secrets.first(given, around) {
             found.push(exposed(file, at, &secret, function, what));
         }
     };
@@ -105,32 +107,123 @@ fn exposed(file: &File, at: Position, secret: &str, function: &str, what: &str) 
     found
 }
 
-/// Returns the variables that hold a secret, or a text that contains one.
-fn secrets(file: &File) -> BTreeSet<String> {
-    let mut secrets = BTreeSet::new();
-    // A variable may get the secret of another one.
-    loop {
-        let before = secrets.len();
-        file.ast.walk(&mut |nodes| {
-            match nodes.last() {
-                Some(ASTNode::Stmt(Stmt::Var(parts, ..)))
-                    if is_secret(&parts.1) || first(&parts.1, &secrets).is_some() =>
-                {
-                    secrets.insert(parts.0.name.to_string());
-                }
-                Some(ASTNode::Stmt(Stmt::Assignment(parts))) => {
-                    if let Expr::Variable(names, ..) = &parts.1.lhs
-                        && first(&parts.1.rhs, &secrets).is_some()
-                    {
-                        secrets.insert(names.1.to_string());
-                    }
-                }
-                _ => {}
-            }
-            true
+/// What holds a secret, or a text that contains one.
+struct Secrets<'a> {
+    /// The functions of the file and their parameters, by number.
+    functions: Vec<(&'a str, Vec<&'a str>)>,
+    /// Variables, with the number of the function around them.
+    variables: BTreeSet<(usize, String)>,
+    /// Functions whose result contains what they get.
+    results: BTreeSet<&'a str>,
+}
+
+impl<'a> Secrets<'a> {
+    fn of(file: &File<'a>) -> Self {
+        let functions = file.ast.iter_fn_def().map(|f| {
+            let parameters = f.params.iter().map(|name| name.as_str());
+            (f.name.as_str(), parameters.collect())
         });
-        if secrets.len() == before {
-            return secrets;
+        let mut secrets = Self {
+            functions: functions.collect(),
+            variables: BTreeSet::new(),
+            results: BTreeSet::new(),
+        };
+        // A variable may get the secret of another one.
+        loop {
+            let before = (secrets.variables.len(), secrets.results.len());
+            // Whether the last statement of each function is such a text.
+            let mut last = BTreeMap::new();
+            file.ast.walk(&mut |nodes| {
+                let around = file.facts.function(nodes);
+                if let ([ASTNode::Stmt(statement)], true) = (nodes, file.facts.is_direct(nodes)) {
+                    let is_text = matches!(statement, Stmt::Expr(value)
+                        if secrets.first(value, around).is_some());
+                    last.insert(around, is_text);
+                }
+                secrets.follow(nodes, around);
+                true
+            });
+            for (around, _) in last
+                .iter()
+                .filter(|(around, is_text)| **around > 0 && **is_text)
+            {
+                secrets.results.insert(secrets.functions[around - 1].0);
+            }
+            if before == (secrets.variables.len(), secrets.results.len()) {
+                return secrets;
+            }
+        }
+    }
+
+    /// Follows a secret through one node.
+    fn follow(&mut self, nodes: &[ASTNode], around: usize) {
+        let Some(node) = nodes.last() else { return };
+        match node {
+            ASTNode::Stmt(Stmt::Var(parts, ..))
+                if is_secret(&parts.1) || self.first(&parts.1, around).is_some() =>
+            {
+                self.variables.insert((around, parts.0.name.to_string()));
+            }
+            ASTNode::Stmt(Stmt::Assignment(parts)) => {
+                if let Expr::Variable(names, ..) = &parts.1.lhs
+                    && self.first(&parts.1.rhs, around).is_some()
+                {
+                    self.variables.insert((around, names.1.to_string()));
+                }
+            }
+            ASTNode::Stmt(Stmt::Return(Some(value), ..)) if around > 0 => {
+                if self.first(value, around).is_some() {
+                    self.results.insert(self.functions[around - 1].0);
+                }
+            }
+            node => {
+                if let Some((call, _)) = call(node) {
+                    self.enter(call, around);
+                }
+            }
+        }
+    }
+
+    /// Follows the secrets among the arguments of a call into the function.
+    fn enter(&mut self, call: &FnCallExpr, around: usize) {
+        let is_it = |(name, parameters): &(&str, Vec<&str>)| {
+            *name == call.name && parameters.len() == call.args.len()
+        };
+        let Some(at) = self.functions.iter().position(is_it) else {
+            return;
+        };
+        for (number, given) in call.args.iter().enumerate() {
+            if self.first(given, around).is_some() {
+                let parameter = self.functions[at].1[number].to_owned();
+                self.variables.insert((at + 1, parameter));
+            }
+        }
+    }
+
+    /// Returns the first secret whose text is part of the value of an expression. The
+    /// result of another function is not: `sha256(password)` does not contain it.
+    fn first(&self, expr: &Expr, around: usize) -> Option<(String, Position)> {
+        let any = |parts: &[Expr]| parts.iter().find_map(|part| self.first(part, around));
+        match expr {
+            Expr::Variable(names, _, position)
+                if self.variables.contains(&(around, names.1.to_string())) =>
+            {
+                Some((names.1.to_string(), *position))
+            }
+            Expr::InterpolatedString(parts, _) | Expr::Array(parts, _) => any(parts),
+            Expr::Map(map, _) => map
+                .0
+                .iter()
+                .find_map(|(_, value)| self.first(value, around)),
+            Expr::FnCall(call, _) if is_plus(call) || self.results.contains(call.name.as_str()) => {
+                any(&call.args)
+            }
+            Expr::Stmt(block) => match block.statements() {
+                [Stmt::Expr(inner)] => self.first(inner, around),
+                _ => None,
+            },
+            Expr::Coalesce(parts, _) => any(parts),
+            _ => None,
         }
     }
 }
@@ -149,26 +242,6 @@ fn is_secret(expr: &Expr) -> bool {
             })
         }),
         _ => false,
-    }
-}
-
-/// Returns the first secret whose text is part of the value of an expression. The
-/// result of a call is not: `sha256(password)` does not contain it.
-fn first(expr: &Expr, secrets: &BTreeSet<String>) -> Option<(String, Position)> {
-    let any = |parts: &[Expr]| parts.iter().find_map(|part| first(part, secrets));
-    match expr {
-        Expr::Variable(names, _, position) if secrets.contains(names.1.as_str()) => {
-            Some((names.1.to_string(), *position))
-        }
-        Expr::InterpolatedString(parts, _) | Expr::Array(parts, _) => any(parts),
-        Expr::Map(map, _) => map.0.iter().find_map(|(_, value)| first(value, secrets)),
-        Expr::FnCall(call, _) if is_plus(call) => any(&call.args),
-        Expr::Stmt(block) => match block.statements() {
-            [Stmt::Expr(inner)] => first(inner, secrets),
-            _ => None,
-        },
-        Expr::Coalesce(parts, _) => any(parts),
-        _ => None,
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use rhai::{Expr, FnCallExpr, Ident, Position, Stmt};
+use rhai::{Expr, FnAccess, FnCallExpr, Ident, Position, ScriptFuncDef, Stmt};
 
+use super::super::called_in;
 use super::super::finding::Finding;
 use super::super::rules::{UNUSED_FUNCTION, UNUSED_IMPORT, UNUSED_VAR, UNUSED_VARIABLE};
 use super::super::walk::{Origin, Visitor, walk};
@@ -166,9 +167,22 @@ pub(in crate::playbook::check) fn functions(
     file: &File,
     called: &BTreeSet<String>,
 ) -> Vec<Finding> {
+    never_called(file, |function| !called.contains(function.name.as_str()))
+}
+
+/// Returns a warning for each function of a library that only the library could call, and
+/// does not.
+pub(in crate::playbook::check) fn private_functions(file: &File) -> Vec<Finding> {
+    let called = called_in(file.ast);
+    never_called(file, |function| {
+        function.access == FnAccess::Private && !called.contains(function.name.as_str())
+    })
+}
+
+fn never_called(file: &File, is_unused: impl Fn(&ScriptFuncDef) -> bool) -> Vec<Finding> {
     let unused = file.ast.iter_fn_def().filter(|function| {
         let name = function.name.as_str();
-        !name.starts_with("anon$") && !name.starts_with('_') && !called.contains(name)
+        !name.starts_with("anon$") && !name.starts_with('_') && is_unused(function)
     });
     let found = unused.map(|function| {
         let name = &function.name;

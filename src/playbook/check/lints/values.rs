@@ -24,6 +24,7 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
                 expr,
                 position,
                 path: file.path,
+                values: file.facts.values(nodes),
             };
             found.extend(in_call(file, &checked));
         }
@@ -39,14 +40,14 @@ fn in_call(file: &File, call: &Call) -> Vec<Finding> {
     let mut found = Vec::new();
     let options = takes.and_then(|takes| {
         let at = parameters?.iter().position(|p| p.name == takes.argument)?;
-        let given = call.expr.args.get(at)?;
+        let given = call.values.literal(call.expr.args.get(at)?);
         (Literal::of(given) == Some(Literal::Map)).then_some((takes, Written::Code(given)))
     });
     let is_exact = options
         .as_ref()
         .is_some_and(|(_, map)| is_set(map, "exact"));
     for (parameter, given) in parameters.into_iter().flatten().zip(&call.expr.args) {
-        let checked = match given {
+        let checked = match call.values.literal(given) {
             Expr::StringConstant(text, _) => {
                 literals::check_text(function, &parameter.name, text, is_exact)
             }
@@ -60,12 +61,12 @@ fn in_call(file: &File, call: &Call) -> Vec<Finding> {
     if let Some((takes, map)) = options {
         let are_known = wrong_options(call).is_empty();
         let read = are_known.then_some(takes.read);
-        found.extend(in_options(file, function, &map, read));
+        found.extend(in_options(file, call, &map, read));
     }
     if function == "tag"
         && let Some(tags) = call.expr.args.get(1)
     {
-        found.extend(in_tags(file, &Written::Code(tags)));
+        found.extend(in_tags(file, call, &Written::Code(tags)));
     }
     found
 }
@@ -75,15 +76,17 @@ type Read = fn(&str, Map) -> Result<()>;
 
 /// Checks texts and tags among the options. Then reads the literal options as the
 /// function does, unless there is a fault among their names and types.
-fn in_options(file: &File, function: &str, map: &Written, read: Option<Read>) -> Vec<Finding> {
+fn in_options(file: &File, call: &Call, map: &Written, read: Option<Read>) -> Vec<Finding> {
+    let function = call.expr.name.as_str();
     let entries = map.entries();
     let mut found = Vec::new();
     let mut known: Vec<(String, Dynamic, Position)> = Vec::new();
     let mut is_whole = true;
     for (key, value, position) in &entries {
+        let value = &value.resolved(call.values);
         in_texts(file, function, key, value, *position, &mut found);
         if key == "tags" {
-            found.extend(in_tags(file, value));
+            found.extend(in_tags(file, call, value));
         }
         match value.value() {
             Some(value) => known.push((key.clone(), value, *position)),
@@ -145,9 +148,11 @@ fn in_texts(
     }
 }
 
-fn in_tags(file: &File, tags: &Written) -> Vec<Finding> {
+fn in_tags(file: &File, call: &Call, tags: &Written) -> Vec<Finding> {
+    let tags = tags.resolved(call.values);
     let entries = tags.entries();
     let checked = entries.iter().filter_map(|(key, value, position)| {
+        let value = value.resolved(call.values);
         let checked = literals::check_tag(key, &value.text().unwrap_or_default());
         checked.err().map(|e| impossible(file, *position, e))
     });
