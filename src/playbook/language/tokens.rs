@@ -85,7 +85,9 @@ impl Tokens {
     fn nest(&mut self) {
         let mut open: Vec<usize> = Vec::new();
         for at in 0..self.all.len() {
-            let Token { start, kind, .. } = self.all[at];
+            let Token {
+                start, end, kind, ..
+            } = self.all[at];
             let c = self.scan.chars[start];
             match (kind, c) {
                 // Functions are declared outside of all blocks.
@@ -107,7 +109,8 @@ impl Tokens {
                 _ => {}
             }
             self.all[at].parent = open.last().copied();
-            if kind == Kind::Symbol && matches!(self.text(at).as_str(), "(" | "[" | "{" | "#{") {
+            let is_map = c == '#' && end - start == 2;
+            if kind == Kind::Symbol && (is_map || matches!(c, '(' | '[' | '{')) {
                 open.push(at);
             }
         }
@@ -231,7 +234,9 @@ fn number(scan: &Scan, at: usize) -> usize {
 }
 
 fn symbol(scan: &Scan, at: usize) -> usize {
-    let found = SYMBOLS.iter().find(|symbol| scan.is_at(at, symbol));
+    let first = scan.chars[at];
+    let is_here = |symbol: &&&str| symbol.starts_with(first) && scan.is_at(at, symbol);
+    let found = SYMBOLS.iter().find(is_here);
     // A symbol ends where a text or a comment begins.
     let length = found.map_or(1, |symbol| symbol.len());
     let is_code = |at: &usize| scan.part(*at) == Part::Code;
