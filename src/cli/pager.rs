@@ -96,7 +96,7 @@ fn colored(page: &str) -> String {
 fn with_code(line: &str) -> String {
     let parts: Vec<&str> = line.split('`').collect();
     // A backtick without a second one is not code.
-    if parts.len() % 2 == 0 {
+    if parts.len().is_multiple_of(2) {
         return line.to_owned();
     }
     let mut out = String::new();

@@ -69,8 +69,8 @@ impl Returns {
 /// Returns a description, which is computed once: a schema takes longer than the rest
 /// of the check of a call. There are only as many as rows.
 fn described(describe: fn() -> Kind) -> &'static Kind {
-    static ALL: LazyLock<Mutex<HashMap<fn() -> Kind, &'static Kind>>> =
-        LazyLock::new(Mutex::default);
+    type Described = HashMap<fn() -> Kind, &'static Kind>;
+    static ALL: LazyLock<Mutex<Described>> = LazyLock::new(Mutex::default);
     let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
     all.entry(describe)
         .or_insert_with(|| Box::leak(Box::new(describe())))

@@ -22,7 +22,7 @@ fn play(recorded: &str) -> String {
     let mut editor = Editor::start();
     let mut played = String::new();
     for line in recorded.lines().filter(|line| !line.starts_with("< ")) {
-        played += &format!("{line}\n");
+        played.extend([line, "\n"]);
         let Some(message) = line.strip_prefix("> ") else {
             continue;
         };
@@ -41,7 +41,8 @@ fn play(recorded: &str) -> String {
             }
             _ => continue,
         };
-        played += &format!("< {}\n", answer.to_string().replace(&folder, FOLDER));
+        let answer = answer.to_string().replace(&folder, FOLDER);
+        played.extend(["< ", &answer, "\n"]);
     }
     assert_eq!(editor.exit(), Some(0));
     played

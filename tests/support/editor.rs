@@ -24,6 +24,10 @@ pub(crate) struct Editor {
     last: i32,
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "calls are shorter with a value"
+)]
 impl Editor {
     /// Starts the server without a message.
     pub(crate) fn start() -> Self {

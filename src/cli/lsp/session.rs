@@ -120,7 +120,7 @@ impl Session {
 
     fn answer(&mut self, method: &str, params: Value) -> Answer {
         match (self.stage, method) {
-            (Stage::New, "initialize") => self.initialize(&read(method, params)?),
+            (Stage::New, "initialize") => Ok(self.initialize(&read(method, params)?)),
             (Stage::New, _) => Err(error(
                 ErrorCode::ServerNotInitialized,
                 "the first request must be `initialize`",
@@ -138,12 +138,16 @@ impl Session {
                 self.checker = None;
                 Ok(Value::Null)
             }
-            (Stage::Running, "textDocument/completion") => self.completion(&read(method, params)?),
-            (Stage::Running, "textDocument/hover") => self.hover(&read(method, params)?),
-            (Stage::Running, "textDocument/signatureHelp") => {
-                self.signatures(&read(method, params)?)
+            (Stage::Running, "textDocument/completion") => {
+                Ok(self.completion(&read(method, params)?))
             }
-            (Stage::Running, "textDocument/definition") => self.definition(&read(method, params)?),
+            (Stage::Running, "textDocument/hover") => Ok(self.hover(&read(method, params)?)),
+            (Stage::Running, "textDocument/signatureHelp") => {
+                Ok(self.signatures(&read(method, params)?))
+            }
+            (Stage::Running, "textDocument/definition") => {
+                Ok(self.definition(&read(method, params)?))
+            }
             (Stage::Running, method) => Err(error(
                 ErrorCode::MethodNotFound,
                 format!("autorun does not answer `{method}`"),
@@ -151,7 +155,7 @@ impl Session {
         }
     }
 
-    fn initialize(&mut self, params: &Initialize) -> Answer {
+    fn initialize(&mut self, params: &Initialize) -> Value {
         let encodings = &params.capabilities.general.position_encodings;
         if encodings.iter().any(|encoding| encoding == "utf-8") {
             self.encoding = Encoding::Utf8;
@@ -170,7 +174,7 @@ impl Session {
             Encoding::Utf8 => "utf-8",
             Encoding::Utf16 => "utf-16",
         };
-        Ok(json!({
+        json!({
             "capabilities": {
                 "positionEncoding": encoding,
                 // Changes are sent as parts of the text.
@@ -181,7 +185,7 @@ impl Session {
                 "definitionProvider": true,
             },
             "serverInfo": { "name": "autorun", "version": env!("CARGO_PKG_VERSION") },
-        }))
+        })
     }
 
     fn note(&mut self, method: &str, params: Value) -> Result<(), String> {
@@ -272,7 +276,7 @@ impl Session {
         Some((find(document, at, &self.buffers), text, document))
     }
 
-    fn completion(&mut self, params: &AtPosition) -> Answer {
+    fn completion(&mut self, params: &AtPosition) -> Value {
         let (encoding, has_snippets) = (self.encoding, self.has_snippets);
         let context = params.context.as_ref();
         let trigger = context.and_then(|context| context.trigger_character.as_deref());
@@ -283,42 +287,42 @@ impl Session {
             document.completions(at, buffers)
         };
         let Some((found, text, document)) = self.at(params, find) else {
-            return Ok(Value::Null);
+            return Value::Null;
         };
         let items = found.iter().map(|found| {
             let range = render::range(text, document, found.replace.clone(), encoding);
             render::completion(found, range, has_snippets)
         });
-        Ok(json!({ "isIncomplete": false, "items": items.collect::<Vec<_>>() }))
+        json!({ "isIncomplete": false, "items": items.collect::<Vec<_>>() })
     }
 
-    fn hover(&mut self, params: &AtPosition) -> Answer {
+    fn hover(&mut self, params: &AtPosition) -> Value {
         let encoding = self.encoding;
         let found = self.at(params, Document::hover);
-        Ok(match found {
+        match found {
             Some((Some(found), text, document)) => {
                 let range = render::range(text, document, found.range.clone(), encoding);
                 render::hover(&found, range)
             }
             _ => Value::Null,
-        })
+        }
     }
 
-    fn signatures(&mut self, params: &AtPosition) -> Answer {
+    fn signatures(&mut self, params: &AtPosition) -> Value {
         let found = self.at(params, Document::signatures);
-        Ok(match found {
+        match found {
             Some((Some(found), ..)) => render::signatures(&found),
             _ => Value::Null,
-        })
+        }
     }
 
-    fn definition(&mut self, params: &AtPosition) -> Answer {
+    fn definition(&mut self, params: &AtPosition) -> Value {
         let found = self.at(params, Document::definition);
         let found = found.and_then(|(found, ..)| found);
-        Ok(match found {
+        match found {
             Some(target) => render::location(&target, &self.buffers, self.encoding),
             None => Value::Null,
-        })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
+use rhai::{ASTNode, Expr, FnCallExpr, ImmutableString, Position, Stmt};
 
 use super::super::calls::{Call, call};
 use super::super::finding::Finding;
@@ -120,7 +120,7 @@ struct Secrets<'a> {
 impl<'a> Secrets<'a> {
     fn of(file: &File<'a>) -> Self {
         let functions = file.ast.iter_fn_def().map(|f| {
-            let parameters = f.params.iter().map(|name| name.as_str());
+            let parameters = f.params.iter().map(ImmutableString::as_str);
             (f.name.as_str(), parameters.collect())
         });
         let mut secrets = Self {
