@@ -171,15 +171,15 @@ pub(super) fn needs(
 
 /// Returns the EC2 resources of a request. Those without an id are of this ledger.
 fn of_ec2(names: &Names, own: &str, id: &str) -> BTreeSet<Named> {
-    let named = |kind: &str, id: &str| Named(kind.to_owned(), id.to_owned());
+    let resource = |kind: &str, id: &str| Named(kind.to_owned(), id.to_owned());
     match names {
         Nothing | Versions => BTreeSet::new(),
-        It => BTreeSet::from([named(own, id)]),
+        It => BTreeSet::from([resource(own, id)]),
         With(others) => {
-            let others = others.iter().map(|kind| named(kind, ""));
-            others.chain([named(own, id)]).collect()
+            let others = others.iter().map(|kind| resource(kind, ""));
+            others.chain([resource(own, id)]).collect()
         }
-        Associated => BTreeSet::from([named(ADDRESS_ASSOCIATION, "")]),
-        Association(kind) | Other(kind) => BTreeSet::from([named(kind, "")]),
+        Associated => BTreeSet::from([resource(ADDRESS_ASSOCIATION, "")]),
+        Association(kind) | Other(kind) => BTreeSet::from([resource(kind, "")]),
     }
 }

@@ -56,14 +56,13 @@ const DELETE_VERSION: Needed = ("s3:DeleteObjectVersion", On::Objects, If::Versi
 /// the program does not send it.
 pub(super) fn actions(service: Service, operation: &str) -> Option<&'static [Needed]> {
     Some(match service {
-        Service::Ec2 => return None,
         Service::S3 => return of_s3(operation),
         Service::Ssm if operation == "GetParameter" => {
             &[("ssm:GetParameter", On::Parameter, If::Always)]
         }
         // AWS allows it to everyone.
         Service::Sts if operation == "GetCallerIdentity" => &[],
-        Service::Ssm | Service::Sts => return None,
+        Service::Ec2 | Service::Ssm | Service::Sts => return None,
     })
 }
 

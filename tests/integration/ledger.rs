@@ -997,7 +997,7 @@ fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
     )
     .exits(0);
     let id = home.id();
-    home.sql("DELETE FROM resource; DELETE FROM step; DELETE FROM run;");
+    home.sql("DELETE FROM request; DELETE FROM resource; DELETE FROM step; DELETE FROM run;");
     let args = [
         "destroy",
         "--orphans",
