@@ -5,6 +5,7 @@
 //!
 //! Checks the playbooks in `check/`: those with a mistake, whose `// finds:` line names
 //! the code, with the text that the user sees in a `.stdout` file, and correct ones.
+//! Plans the playbooks in `plan/`, with the text in a `.stdout` file.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::net::TcpListener;
@@ -50,6 +51,21 @@ fn mistake(row: &Row) {
     let _ = ended.exits(i32::from(fails));
 }
 
+/// Plans a playbook without asking an account, and compares what it would do.
+fn planned(row: &Row) {
+    let autorun = Autorun::new();
+    let cloud = autorun.home.path().join("cloud").display().to_string();
+    let path = row.path.strip_prefix(support::root()).unwrap();
+    let autorun = autorun
+        .env("AUTORUN_CLOUD_HOME", &cloud)
+        .args(["plan", "--offline", &path.display().to_string()])
+        .args(row.arguments());
+    let ended = autorun.run().exits(row.status(0));
+    let widest = ended.stdout.lines().map(|line| line.chars().count()).max();
+    assert!(widest.unwrap() <= 80, "{}", ended.stdout);
+    row.compare("stdout", &ended.normal_of(&ended.stdout));
+}
+
 fn correct(row: &Row) {
     let ended = checked(row).exits(0);
     assert_eq!(ended.stdout, "1 file: no mistakes found\n");
@@ -67,11 +83,14 @@ fn main() -> ExitCode {
     let correct = Row::all("tests/check/correct")
         .into_iter()
         .map(|row| row.trial("correct", self::correct));
+    let plans = Row::all("tests/plan").into_iter();
+    let plans = plans.map(|row| row.trial("plan", planned));
     rows::main(
         primitives
             .chain(diagnostics)
             .chain(mistakes)
             .chain(correct)
+            .chain(plans)
             .collect(),
     )
 }

@@ -72,6 +72,7 @@ const TRIED: &[(&str, &str)] = &[
         "not tried: command_line::playbook_files resumes such a run",
     ),
     ("autorun resume {run}", "a_failed_run_is_resumed_or_removed"),
+    ("autorun plan", "not tried: plan.rs calls it"),
     ("autorun runs", "runs_are_listed_and_shown"),
     ("autorun runs --up", "runs_are_listed_and_shown"),
     (
@@ -87,6 +88,14 @@ const TRIED: &[(&str, &str)] = &[
     ("autorun ssh {}", "a_failed_run_is_resumed_or_removed"),
     ("autorun ssh {run}", "a_failed_run_is_resumed_or_removed"),
     ("autorun resume RUN", "a_failed_run_is_resumed_or_removed"),
+    (
+        "aws account enable-region --region-name {region}",
+        "not tried: neither moto nor the local cloud has regions to enable",
+    ),
+    (
+        "aws s3control delete-public-access-block --account-id ID",
+        "not tried: the local cloud has this setting in its faults file only",
+    ),
     ("aws configure", "credentials_are_entered"),
     ("aws configure --profile {}", "credentials_are_entered"),
     (

@@ -43,6 +43,7 @@ mod nat_gateways;
 mod network_interfaces;
 mod notify;
 mod package;
+mod plan;
 mod policy;
 mod reboots;
 mod report;

@@ -439,7 +439,12 @@ impl Ended {
 
     /// Stderr without the parts that differ between two runs.
     pub(crate) fn normal(&self) -> String {
-        let text = self.stderr.replace(&self.home.display().to_string(), "~");
+        self.normal_of(&self.stderr)
+    }
+
+    /// A text without the parts that differ between two runs.
+    pub(crate) fn normal_of(&self, text: &str) -> String {
+        let text = text.replace(&self.home.display().to_string(), "~");
         let rules = [
             (r"\bi-[0-9a-f]{17}\b", "i-ID"),
             (r"\bsg-[0-9a-f]{17}\b", "sg-ID"),

@@ -101,7 +101,14 @@ impl Row {
         assert_eq!(seen, expected, "{} (BLESS=1 rewrites it)", golden.display());
     }
 
-    fn status(&self, otherwise: i32) -> i32 {
+    /// Returns the words of the `// args:` lines.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let lines = directives(&self.text, "args");
+        let words = lines.iter().map(|line| shell_words::split(line).unwrap());
+        words.flatten().collect()
+    }
+
+    pub(crate) fn status(&self, otherwise: i32) -> i32 {
         self.directive("exit")
             .map_or(otherwise, |status| status.parse().unwrap())
     }

@@ -132,18 +132,28 @@ pub(super) fn describe(note: &Note, names: &Names) -> Described {
         }
         "http_request" => one(format!("{} {}", named(0), named(1))),
         "tag" => one(format!("tags of {}: {}", named(0), argument(1))),
-        "open_port" | "close_port" => one(format!(
-            "{} {} of {}",
-            function.replace('_', " "),
-            argument(1),
-            named(0)
-        )),
+        "open_port" | "close_port" => one(port(function, argument(1), &named(0))),
+        "object_url" => one(format!("link to s3://{}/{}", named(0), named(1))),
         _ if note.arguments.is_null() => {
             let effects = note.assumed.iter().map(|assumed| command(&assumed.effect));
             one(text::some_of(effects, 3))
         }
         _ => one(other(function, &named(0), &result("name"))),
     }
+}
+
+/// Describes a change of a rule: `open tcp 80 of web to everyone`.
+fn port(function: &str, rule: &Value, group: &str) -> String {
+    let verb = function.split('_').next().unwrap_or_default();
+    let protocol = rule["protocol"].as_str().unwrap_or("tcp");
+    let ports = match (rule["port"].as_i64(), rule["to_port"].as_i64()) {
+        (Some(first), Some(last)) if first != last => format!(" {first}-{last}"),
+        (Some(port), _) => format!(" {port}"),
+        (None, _) => String::new(),
+    };
+    let from = rule["from"].as_str();
+    let from = from.map_or_else(String::new, |from| format!(" to {from}"));
+    format!("{verb} {protocol}{ports} of {group}{from}")
 }
 
 /// Describes a call of which only the name is known: `create_volume` with `data`
@@ -182,6 +192,8 @@ fn launch(note: &Note, names: &Names) -> Described {
     let kind = first["type"].as_str().or(options["type"].as_str());
     let image = first["image"].as_str().unwrap_or_default();
     let image = names.images.get(image).map_or(image, |name| name);
+    // The image that the playbook names by its id stands for one of the account.
+    let image = options["image"].as_str().unwrap_or(image);
     if let Some(kind) = kind {
         details.push(format!("{kind}, image {image}"));
     }
@@ -200,7 +212,7 @@ fn launch(note: &Note, names: &Names) -> Described {
     Described { what, details }
 }
 
-/// Returns the file of an upload: the first text that is no bucket.
+/// Returns the file of an upload: the first text after the bucket.
 fn file_of(note: &Note, names: &Names) -> String {
     let arguments = note.arguments.as_array().into_iter().flatten();
     let mut texts = arguments.skip(1).filter(|argument| argument.is_string());

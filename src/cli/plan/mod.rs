@@ -57,6 +57,8 @@ pub(super) struct Plan {
     differences: Option<Differences>,
     /// What the account answered, if it was asked.
     account: Option<Account>,
+    /// The rehearsal's cloud, which ends while the plan is printed.
+    _stage: Stage,
     /// The paths of the rehearsal's files, and the paths that a run uses instead.
     paths: Vec<(String, String)>,
 }
@@ -256,6 +258,7 @@ impl Plan {
             outline: Outline::of(&rehearsed),
             differences: differences.map_err(|e| shown(&e))?,
             account,
+            _stage: stage,
             paths,
         })
     }

@@ -151,7 +151,7 @@ fn end(out: &mut String, plan: &Plan) {
         }
     }
     if !outline.stays_up.is_empty() {
-        out.push_str("\nstays up, until `autorun destroy` removes it\n");
+        out.push_str("\nstays up at the end\n");
         for resource in &outline.stays_up {
             let _ = writeln!(out, "{}", Reporter::listed(resource));
         }

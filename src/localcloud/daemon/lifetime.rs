@@ -1,4 +1,4 @@
-//! How long the background process lives: until it is told to end, or as long as
+//! How long the background process lives: until a command ends it, or as long as
 //! the process that started it.
 
 use std::fs;

@@ -97,7 +97,6 @@ async fn run(home: &Home, arguments: &Arguments) -> Result<(), String> {
         host.until_ready().await?;
     }
     let status = status(&endpoint, host);
-    let keeps_records = arguments.for_caller && host.is_none();
     let plans = Arc::new(Plans::default());
     let s3 = S3::open(s3::Settings {
         dir: home.state.join("s3"),
@@ -106,7 +105,7 @@ async fn run(home: &Home, arguments: &Arguments) -> Result<(), String> {
         account: ACCOUNT.to_owned(),
     })
     .map_err(io("cannot open the buckets"))?;
-    let facts = facts(host, &keys, keeps_records);
+    let facts = facts(host, &keys, arguments.for_caller);
     let store = ec2::Store::open(facts, home.state.join("ec2.json"))
         .map_err(io("cannot open EC2's state"))?;
     let store = Arc::new(store);

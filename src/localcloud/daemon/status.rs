@@ -10,9 +10,10 @@ use super::hosting::Hosting;
 use crate::ec2::{CONSISTENCY_SECONDS, CloudInfo};
 use crate::signature::Keys;
 
-/// Describes the cloud for EC2. `keeps_records` is whether instances that cannot
-/// boot exist as records.
-pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys, keeps_records: bool) -> CloudInfo {
+/// Describes the cloud for EC2. In a rehearsal, instances that cannot boot exist as
+/// records.
+pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys, is_rehearsal: bool) -> CloudInfo {
+    let keeps_records = is_rehearsal && hosting.is_none();
     CloudInfo {
         keys: keys.clone(),
         account: ACCOUNT.to_owned(),
@@ -22,6 +23,7 @@ pub(super) fn facts(hosting: Option<&Hosting>, keys: &Keys, keeps_records: bool)
             Hosting::system,
         ),
         cannot_boot: (hosting.is_none() && !keeps_records).then(cannot_boot),
+        is_rehearsal,
         keeps_records,
     }
 }

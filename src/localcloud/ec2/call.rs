@@ -34,6 +34,8 @@ pub(crate) struct CloudInfo {
     pub(crate) system: String,
     /// Why instances cannot boot on this host, and what the user can do.
     pub(crate) cannot_boot: Option<String>,
+    /// Whether the cloud exists for one rehearsal, whose account stands for another.
+    pub(crate) is_rehearsal: bool,
     /// Whether instances exist as records only, in a rehearsal on such a host.
     pub(crate) keeps_records: bool,
 }

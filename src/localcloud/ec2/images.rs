@@ -359,6 +359,9 @@ fn write_other(xml: &mut Xml, mapping: &Mapping) {
     });
 }
 
+/// The parameter that names the image for unknown ids in a rehearsal.
+const STAND_IN: &str = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
+
 /// When the deprecated images of the catalogue became deprecated.
 const DEPRECATED_SINCE: &str = "2025-09-05T00:00:00.000Z";
 
@@ -373,9 +376,25 @@ pub(super) fn resolve_image(call: &mut Call<'_>, id: &str) -> Result<Image> {
     }
     let own = own_images(call).into_iter().find(|own| own.id == id);
     own.map_or_else(
-        || in_catalogue(call.region_name, &call.facts.system, id),
+        || {
+            let known = in_catalogue(call.region_name, &call.facts.system, id);
+            known.or_else(|refusal| stand_in(call, id).ok_or(refusal))
+        },
         Ok,
     )
+}
+
+/// Returns the image that stands in a rehearsal for one that only the user's account
+/// may have. Whether the account has it is another question.
+fn stand_in(call: &Call<'_>, id: &str) -> Option<Image> {
+    if !call.facts.is_rehearsal || IMAGE.check(id).is_err() {
+        return None;
+    }
+    let image = parameter(call.region_name, &call.facts.system, STAND_IN)?;
+    Some(Image {
+        id: id.to_owned(),
+        ..image
+    })
 }
 
 /// Returns the image of the catalogue with this id or parameter.
@@ -406,6 +425,15 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
     let disabled = request.flag("IncludeDisabled")?.unwrap_or(false);
     let mut images = images(call.region_name, &call.facts.system);
     images.extend(own_images(call));
+    let unknown = |id: &&&str| {
+        let gone = call
+            .known()
+            .is_some_and(|region| region.deregistered.contains_key(**id));
+        !gone && !images.iter().any(|image| image.id == **id)
+    };
+    let unknown = ids.iter().filter(unknown);
+    let stand_ins: Vec<Image> = unknown.filter_map(|id| stand_in(call, id)).collect();
+    images.extend(stand_ins);
     // An image that was deregistered is left out, and is not an error.
     let gone = &call.region().deregistered;
     IMAGE.find_all(&ids, |id| {

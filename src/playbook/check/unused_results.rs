@@ -19,8 +19,8 @@ pub(in crate::playbook) fn unused_results(ast: &AST) -> BTreeSet<(usize, usize)>
         if let [ASTNode::Stmt(statement)] = nodes {
             let around = bodies.around(nodes);
             unused.0.extend(last.remove(&around));
-            if let Stmt::FnCall(_, position) = statement {
-                last.insert(around, spot(*position));
+            if let Some(place) = called(statement) {
+                last.insert(around, place);
             }
         }
         match nodes.last() {
@@ -40,9 +40,7 @@ struct Unused(BTreeSet<(usize, usize)>);
 
 impl Unused {
     fn add(&mut self, statement: &Stmt) {
-        if let Stmt::FnCall(_, position) = statement {
-            self.0.insert(spot(*position));
-        }
+        self.0.extend(called(statement));
     }
 
     fn all(&mut self, block: &StmtBlock) {
@@ -73,6 +71,18 @@ impl Unused {
     }
 }
 
+/// Returns the place of a call that is a statement.
+fn called(statement: &Stmt) -> Option<(usize, usize)> {
+    match statement {
+        Stmt::FnCall(_, position) => Some(spot(*position)),
+        Stmt::Expr(expr) => match &**expr {
+            Expr::FnCall(_, position) => Some(spot(*position)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 fn spot(position: Position) -> (usize, usize) {
     (
         position.line().unwrap_or(0),
@@ -85,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_that_is_no_value_is_found() {
+    fn a_call_whose_value_is_not_used_is_found() {
         let script = "f();
             let x = f();
             for n in [f()] { f(); f() }

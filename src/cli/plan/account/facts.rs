@@ -11,9 +11,6 @@ use crate::report::text;
 /// The operations that need the default VPC if they name no other one.
 const NEED_VPC: [&str; 2] = ["RunInstances", "CreateSecurityGroup"];
 
-/// The kind of the fault of a missing default VPC.
-const NO_VPC: &str = "the region has no default VPC";
-
 pub(super) async fn ask(
     account: &mut Account,
     ec2: &Ec2<'_>,
@@ -23,15 +20,6 @@ pub(super) async fn ask(
     default_vpc(account, ec2, question).await;
     types(account, ec2, question, known).await;
     addresses(account, ec2, question).await;
-}
-
-/// Returns whether a dry run would only repeat a fault that is known.
-pub(super) fn is_blocked(account: &Account, operation: &str) -> bool {
-    let lacks_vpc = account
-        .faults
-        .iter()
-        .any(|fault| fault.message.starts_with(NO_VPC));
-    lacks_vpc && NEED_VPC.contains(&operation)
 }
 
 pub(super) fn not_enabled(region: &str) -> Error {
@@ -66,13 +54,17 @@ async fn default_vpc(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'
         Some(None) => {
             let error = Error::new(
                 ErrorKind::NotFound,
-                format!("{NO_VPC}, which {} needs", first.operation),
+                format!(
+                    "the region has no default VPC, which {} needs",
+                    first.operation
+                ),
             );
             let error = error.hint(
                 "create_default_vpc() creates it; or pass `vpc` to create_security_group and \
                  `subnet` to launch_instance",
             );
             account.fault(&error, Some(&place));
+            account.explained.extend(NEED_VPC);
         }
     }
 }
@@ -151,6 +143,7 @@ async fn addresses(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'_>
                 "`aws ec2 describe-addresses` lists them; release one with `aws ec2 \
                  release-address --allocation-id ID`, or request an increase in Service Quotas",
             );
+            account.explained.insert("AllocateAddress");
             account.fault(&error, Some(&place));
         }
         Some(_) => account

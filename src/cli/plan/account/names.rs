@@ -47,10 +47,10 @@ async fn key_pairs(account: &mut Account, clients: &Clients, question: &Question
         let asked = async { clients.ec2().await?.key_pair_marks(&name).await };
         match account.check(asked.await, Some(&place)) {
             Some(Some(_)) => {
-                let error = exists("key pair", &name).hint(format!(
-                    "choose another name, or delete it with `aws ec2 delete-key-pair --key-name \
-                     {name}`"
-                ));
+                let error = exists("key pair", &name).hint(
+                    "choose another name, or delete the existing key pair with \
+                     `aws ec2 delete-key-pair --key-name NAME`",
+                );
                 account.fault(&error, Some(&place));
             }
             Some(None) => account.checked.push(format!("key pair name {name}")),

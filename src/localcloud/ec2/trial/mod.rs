@@ -43,6 +43,7 @@ impl Cloud {
             subnet: subnet.parse().unwrap(),
             system: "Debian".to_owned(),
             cannot_boot: None,
+            is_rehearsal: false,
             keeps_records: false,
         };
         let store = Arc::new(Store::open(facts, directory.join("ec2.json")).unwrap());
