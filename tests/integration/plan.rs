@@ -216,7 +216,8 @@ fn a_plan_without_faults_passes_and_the_run_follows() {
     fs::write(&file, playbook).unwrap();
     let file = file.display().to_string();
     let before = account.mutations();
-    let asked = autorun.args(["run", &file, "--plan"]).run().exits(2);
+    let autorun = autorun.args(["run", &file, "--plan"]);
+    let asked = autorun.run().exits(2);
     assert!(asked.messages().contains("pass --yes"), "{}", asked.stderr);
     assert_eq!(account.mutations(), before);
     let run = account
@@ -563,11 +564,10 @@ fn a_plan_of_a_playbook_for_hosts_lists_what_the_run_does() {
         let plan = plan_of(&planned.exits(0));
         let autorun = lab.autorun();
         let home = autorun.home.path().display().to_string();
-        let run = autorun
+        let autorun = autorun
             .args(["run", file, "--output", "json"])
-            .args(&arguments)
-            .run()
-            .exits(0);
+            .args(&arguments);
+        let run = autorun.run().exits(0);
         let event: Value = serde_json::from_str(run.stdout.lines().next().unwrap()).unwrap();
         let id = event["run"].as_str().unwrap();
         let shown = Autorun::new()

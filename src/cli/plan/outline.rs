@@ -97,7 +97,17 @@ impl Outline {
             resources: named.collect(),
             images: rehearsed.images.clone(),
         };
-        let steps = rehearsed.notes.iter().map(|note| {
+        let rows_of_steps = &rehearsed.record.steps;
+        // A call that found nothing to do has no step.
+        let notes = rehearsed.notes.iter().filter(|note| {
+            let mut steps = rows_of_steps.iter();
+            !note.assumed.is_empty()
+                || steps.any(|step| {
+                    (&step.function, &step.place, &step.branch)
+                        == (&note.function, &note.place, &note.branch)
+                })
+        });
+        let steps = notes.map(|note| {
             let described = describe(note, &names);
             Entry {
                 section: Section::of(&note.function),
