@@ -432,8 +432,11 @@ fn left(resources: &Value, run: &str) -> Vec<String> {
         let state = one["state"].as_str();
         state.is_none_or(|state| ["intended", "live", "releasing"].contains(&state))
     });
+    // Names with the time, as those of backups.
+    let time = regex_lite::Regex::new("T[0-9.]+Z").unwrap();
     let mut lines: Vec<String> = up
         .map(|one| format!("{} {}", one["kind"], one["name"]).replace(run, "RUN"))
+        .map(|line| time.replace(&line, "TIME").into_owned())
         .collect();
     lines.sort();
     lines

@@ -102,6 +102,9 @@ async fn types(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'_>, kn
                 continue;
             }
         };
+        if zones.is_empty() {
+            account.explained.insert("RunInstances");
+        }
         let error = Error::new(ErrorKind::InvalidOption, fault);
         let error = error.hint(if zones.is_empty() {
             "pass another `type`: instance_types() returns those of the region".to_owned()
