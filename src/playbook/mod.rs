@@ -31,3 +31,6 @@ pub use loading::LoadError;
 pub use reading::{can_be_read_again, is_stdin, name_of};
 pub use source_file::SourceFile;
 pub use variables::{Declared, Kind};
+
+/// What a function does to the world, for those who list its calls.
+pub use crate::primitives::{Effect, effect_of};

@@ -9,7 +9,7 @@ use super::describe::{Names, describe};
 use crate::cli::rehearsal::Rehearsed;
 use crate::context::Assumption;
 use crate::ledger::ResourceKind;
-use crate::primitives::{Effect, effect_of};
+use crate::playbook::{Effect, effect_of};
 use crate::report::{Remaining, text};
 
 /// What a playbook would do.
