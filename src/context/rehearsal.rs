@@ -91,7 +91,7 @@ impl Rehearsal {
     /// Adds a note about a call at this place of the playbook. Fails if the same
     /// call is assumed too often.
     pub fn note(&self, mut note: Note, place: (&str, usize, usize)) -> Result<()> {
-        note.follows = lock(&self.uncertain).clone();
+        note.follows.clone_from(&lock(&self.uncertain));
         let is_answer = note.assumed.iter().any(|assumed| assumed.is_answer);
         let (source, line, column) = place;
         let unused = (source.to_owned(), line, column);

@@ -239,7 +239,7 @@ fn a_plan_without_faults_passes_and_the_run_follows() {
 fn effects(directory: &Path, port: u16) -> String {
     let at = directory.display();
     format!(
-        r##"
+        r#"
         let url = "http://127.0.0.1:{port}/";
         local_exec(["touch", "{at}/touched"]);
         write_file("{at}/written", "text");
@@ -260,7 +260,7 @@ fn effects(directory: &Path, port: u16) -> String {
         download_file(bucket, "a", "{at}/downloaded");
         download_dir(bucket, "", "{at}/all");
         create_key_pair("web", #{{ path: "{at}/key" }});
-        "##
+        "#
     )
 }
 

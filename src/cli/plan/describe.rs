@@ -73,7 +73,7 @@ impl Names {
 /// Describes a call.
 pub(super) fn describe(note: &Note, names: &Names) -> Described {
     let argument = |at: usize| note.arguments.get(at).unwrap_or(&Value::Null);
-    let named = |at: usize| names.of(argument(at));
+    let label = |at: usize| names.of(argument(at));
     let result = |key: &str| note.result[key].as_str().unwrap_or_default().to_owned();
     let function = note.function.as_str();
     let one = |what: String| Described {
@@ -84,21 +84,21 @@ pub(super) fn describe(note: &Note, names: &Names) -> Described {
         "launch_instance" => launch(note, names),
         "create_bucket" => one(match note.result["made"].as_bool() {
             Some(false) => format!("bucket {} (exists, is used)", result("name")),
-            _ => format!("bucket {}", found(&result("name"), &named(0))),
+            _ => format!("bucket {}", found(&result("name"), &label(0))),
         }),
         "create_key_pair" => Described {
-            what: format!("key pair {}", named(0)),
+            what: format!("key pair {}", label(0)),
             details: (note.result["private_key"].as_str().into_iter())
                 .map(|key| format!("private key: {key}"))
                 .collect(),
         },
-        "elastic_ip" => one(format!("Elastic IP address for {}", named(0))),
+        "elastic_ip" => one(format!("Elastic IP address for {}", label(0))),
         "upload_file" | "upload_image" => {
             let file = file_of(note, names);
             let about = size(&note.result);
             one(format!(
                 "{file} to s3://{}/{}{about}",
-                named(0),
+                label(0),
                 result("key")
             ))
         }
@@ -107,18 +107,18 @@ pub(super) fn describe(note: &Note, names: &Names) -> Described {
             one(format!(
                 "{} to s3://{}{about}",
                 file_of(note, names),
-                named(0)
+                label(0)
             ))
         }
-        "delete_object" => one(format!("s3://{}/{}", named(0), named(1))),
+        "delete_object" => one(format!("s3://{}/{}", label(0), label(1))),
         "copy_object" => one(copied_object(note, names)),
         "scp" => {
             let copied = note.result.as_array().and_then(|all| all.first());
             let about = size(copied.unwrap_or(&note.result));
-            one(format!("{} to {}:{}{about}", named(2), named(0), named(3)))
+            one(format!("{} to {}:{}{about}", label(2), label(0), label(3)))
         }
         "ssh_exec" => Described {
-            what: format!("on {}: {}", named(0), command(&named(1))),
+            what: format!("on {}: {}", label(0), command(&label(1))),
             details: if argument(2)["sudo"] == true {
                 vec!["as root".to_owned()]
             } else {
@@ -130,15 +130,15 @@ pub(super) fn describe(note: &Note, names: &Names) -> Described {
             let words = words.filter_map(Value::as_str);
             one(format!("here: {}", command(&shell_words::join(words))))
         }
-        "http_request" => one(format!("{} {}", named(0), named(1))),
-        "tag" => one(format!("tags of {}: {}", named(0), argument(1))),
-        "open_port" | "close_port" => one(port(function, argument(1), &named(0))),
-        "object_url" => one(format!("link to s3://{}/{}", named(0), named(1))),
+        "http_request" => one(format!("{} {}", label(0), label(1))),
+        "tag" => one(format!("tags of {}: {}", label(0), argument(1))),
+        "open_port" | "close_port" => one(port(function, argument(1), &label(0))),
+        "object_url" => one(format!("link to s3://{}/{}", label(0), label(1))),
         _ if note.arguments.is_null() => {
             let effects = note.assumed.iter().map(|assumed| command(&assumed.effect));
             one(text::some_of(effects, 3))
         }
-        _ => one(other(function, &named(0), &result("name"))),
+        _ => one(other(function, &label(0), &result("name"))),
     }
 }
 
@@ -205,7 +205,7 @@ fn launch(note: &Note, names: &Names) -> Described {
     }
     match &options["user_data"] {
         Value::String(script) => {
-            details.push(format!("user data: {}", user_data_size(script.len())))
+            details.push(format!("user data: {}", user_data_size(script.len())));
         }
         _ => details.push("no user data".to_owned()),
     }

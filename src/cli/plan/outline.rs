@@ -90,11 +90,11 @@ pub(super) struct Opening {
 impl Outline {
     pub(super) fn of(rehearsed: &Rehearsed) -> Self {
         let rows = &rehearsed.record.resources;
-        let named = rows
+        let by_id = rows
             .iter()
             .filter_map(|row| Some((row.id.clone()?, row.name.clone())));
         let names = Names {
-            resources: named.collect(),
+            resources: by_id.collect(),
             images: rehearsed.images.clone(),
         };
         let rows_of_steps = &rehearsed.record.steps;

@@ -20,7 +20,9 @@ pub(super) fn words(plan: &Plan) -> String {
         let entries: Vec<&Entry> = plan.outline.section(section).collect();
         if !entries.is_empty() {
             let _ = writeln!(out, "\n{title}");
-            entries.iter().for_each(|entry| line(&mut out, entry));
+            for entry in entries {
+                line(&mut out, entry);
+            }
         }
     }
     if plan.outline.steps.is_empty() {
@@ -159,7 +161,7 @@ fn end(out: &mut String, plan: &Plan) {
 }
 
 fn asked(out: &mut String, account: &Account) {
-    let id = match account.account.as_str() {
+    let id = match account.id.as_str() {
         "" => "the account".to_owned(),
         id => format!("account {id}"),
     };

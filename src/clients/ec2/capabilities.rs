@@ -1,6 +1,6 @@
 //! What the account can do in a region: the region itself, types and addresses.
 
-use aws_sdk_ec2::types::LocationType;
+use aws_sdk_ec2::types::{AccountAttribute, LocationType};
 
 use super::Ec2;
 use super::tags::filter;
@@ -98,7 +98,7 @@ impl Ec2<'_> {
             .await
             .map_err(|e| aws_error("look up the quota of Elastic IP addresses", &e))?;
         let attributes = answer.account_attributes().iter();
-        let mut values = attributes.flat_map(|attribute| attribute.attribute_values());
+        let mut values = attributes.flat_map(AccountAttribute::attribute_values);
         let most = values.find_map(|value| value.attribute_value()?.parse().ok());
         Ok((used, most))
     }

@@ -21,7 +21,8 @@ use requests::{DryRun, Known, Unchecked, dry_runs};
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Account {
     /// The account id; empty if it is not known.
-    pub(super) account: String,
+    #[serde(rename = "account")]
+    pub(super) id: String,
     pub(super) region: String,
     /// Why the playbook would fail.
     pub(super) faults: Vec<Fault>,
@@ -69,7 +70,7 @@ pub(super) async fn ask(clients: &Clients, question: &Question<'_>) -> Account {
     match clients.caller().await {
         Ok((region, id)) => {
             account.region = region;
-            account.account = id;
+            account.id = id;
         }
         // Every other request would have the same error.
         Err(error) => {

@@ -117,11 +117,11 @@ async fn public_access(account: &mut Account, clients: &Clients, question: &Ques
     let Some(first) = question.calls_of("PutBucketPolicy").next() else {
         return;
     };
-    if account.account.is_empty() {
+    if account.id.is_empty() {
         let why = "Block Public Access of the account: its id is not known";
         return account.unchecked.push(why.to_owned());
     }
-    match clients.account_blocks_public(&account.account).await {
+    match clients.account_blocks_public(&account.id).await {
         Ok(false) => account
             .checked
             .push("Block Public Access of the account".to_owned()),
