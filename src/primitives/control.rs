@@ -374,7 +374,7 @@ struct Parallel {
     #[serde(default)]
     batches: Vec<Share<1>>,
     /// How many branches may fail before no other branch begins: a number, or a
-    /// percentage. The default is no limit; with `batches` it is 0.
+    /// percentage. By default there is no limit; with `batches` it is 0.
     max_failures: Option<Share<0>>,
 }
 

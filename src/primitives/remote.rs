@@ -231,7 +231,7 @@ struct SshExec {
     #[serde(default)]
     batches: Vec<Share<1>>,
     /// How many hosts may fail before no other host begins: a number, or a
-    /// percentage. The default is no limit; with `batches` it is 0.
+    /// percentage. By default there is no limit; with `batches` it is 0.
     max_failures: Option<Share<0>>,
 }
 
