@@ -265,24 +265,14 @@ fn a_rolling_update_stops_at_the_first_host_that_fails() {
     };
     let shows = |name: &str| get(&format!("{}:8080", address(name))).unwrap();
     let page = machine.write("page.html", "release 2");
+    let file = format!("file={page}");
     let usual = [
         "target=/opt/app/index.html",
         "command=systemctl restart app",
         "url=http://{host}:8080/",
-        &format!("file={page}"),
+        &file,
     ];
-    let with = |more: &[&'static str]| {
-        [
-            &usual.map(str::to_owned)[..],
-            &more.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(),
-        ]
-        .concat()
-    };
-    let roll = |more: &[&'static str]| {
-        let all = with(more);
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        machine.run("rolling_update", &all)
-    };
+    let roll = |more: &[&str]| machine.run("rolling_update", &[&usual[..], more].concat());
     let second = roll(&["tag=role=web", "contains=release 2"]).exits(0);
     let order: Vec<&str> = second
         .stdout

@@ -131,7 +131,7 @@ fn the_policy_of_a_run_is_restricted_to_what_the_run_touches() {
     };
     let mut used = arns(&["network-interface", "subnet", "vpc"]);
     used.push("arn:aws:ec2:eu-central-1::image/*".to_owned());
-    let created = arns(&["instance", "key-pair", "security-group", "volume"]);
+    let made = arns(&["instance", "key-pair", "security-group", "volume"]);
     let parameter = "aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
     let expected = json!([
         {
@@ -172,7 +172,7 @@ fn the_policy_of_a_run_is_restricted_to_what_the_run_touches() {
             "Sid": "Ec2TagNew",
             "Effect": "Allow",
             "Action": "ec2:CreateTags",
-            "Resource": created,
+            "Resource": made,
             "Condition": { "StringEquals": {
                 "aws:RequestTag/autorun:owner": owner,
                 "ec2:CreateAction": ["CreateSecurityGroup", "ImportKeyPair", "RunInstances"],
