@@ -73,6 +73,9 @@ pub(super) async fn begin(
     if !nix::unistd::geteuid().is_root() {
         return Ok(None);
     }
+    if packages != home.packages() {
+        machine::adopt_packages(&packages, &home.packages());
+    }
     let runtime = Runtime::start(RuntimeSettings {
         state_dir: home.state.clone(),
         binary: home.state.join("autorun"),

@@ -143,7 +143,8 @@ async fn run(home: &Home, arguments: &Arguments) -> Result<(), String> {
     server::serve(front, listener).await;
     log::info!("ending");
     drop(home.revoke_all());
-    ec2.shut_down().await;
+    // Nothing that a rehearsal's machines would still write is needed.
+    ec2.shut_down(arguments.for_caller).await;
     drop(lock);
     Ok(())
 }

@@ -26,7 +26,10 @@ pub(super) enum Command {
     Terminate,
     /// The daemon ends. The task stops the machine and leaves the instance's
     /// record unchanged.
-    Leave,
+    Leave {
+        /// Whether the machine is not shut down in order.
+        force: bool,
+    },
 }
 
 /// The resources that all machines share.

@@ -113,8 +113,8 @@ impl InstanceTask {
                     self.terminated(None).await;
                     return;
                 }
-                Event::Command(Command::Leave) => {
-                    stop(machine, PATIENCE).await;
+                Event::Command(Command::Leave { force }) => {
+                    stop(machine, if force { Duration::ZERO } else { PATIENCE }).await;
                     return;
                 }
                 Event::Ended(Ending::PowerOff) => {

@@ -158,11 +158,11 @@ impl Machines {
         drop(sender.send(command));
     }
 
-    /// Stops every machine. The disks stay.
-    pub(super) async fn shut_down(&self) {
+    /// Stops every machine, or kills it with `force`. The disks stay.
+    pub(super) async fn shut_down(&self, force: bool) {
         let all: Vec<_> = self.0.tasks().values().cloned().collect();
         for task in all {
-            drop(task.send(Command::Leave));
+            drop(task.send(Command::Leave { force }));
         }
         self.0.tracker.close();
         self.0.tracker.wait().await;

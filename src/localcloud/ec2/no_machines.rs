@@ -19,7 +19,7 @@ impl Machines {
         match *self {}
     }
 
-    pub(super) async fn shut_down(&self) {
+    pub(super) async fn shut_down(&self, _: bool) {
         match *self {}
     }
 }

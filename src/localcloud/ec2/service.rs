@@ -263,11 +263,12 @@ impl Ec2 {
             .collect()
     }
 
-    /// Shuts down all machines. The instances' records stay as they are; the next
-    /// daemon marks the instances as stopped when it reads the records.
-    pub(crate) async fn shut_down(&self) {
+    /// Shuts down all machines, or kills them with `force`. The instances' records
+    /// stay as they are; the next daemon marks the instances as stopped when it reads
+    /// the records.
+    pub(crate) async fn shut_down(&self, force: bool) {
         if let Some(machines) = &self.0.machines {
-            machines.shut_down().await;
+            machines.shut_down(force).await;
         }
     }
 }

@@ -65,6 +65,7 @@ pub(crate) use init::reaper::Reaper;
 pub(crate) use instance::Machine;
 pub(crate) use multicall::multicall;
 pub(crate) use network::firewall::{Ingress, Port, Protocol};
+pub(crate) use packages::adopt as adopt_packages;
 pub(crate) use runtime::Runtime;
 pub(crate) use settings::RuntimeSettings;
 pub(crate) use system::System;

@@ -24,6 +24,9 @@ const HOST_STATUS: &str = "/var/lib/dpkg/status";
 /// How many seconds an answer stays valid.
 const FRESH: i64 = 12 * 3600;
 
+/// The name of the file with the cached answer.
+const ANSWER: &str = "behind.json";
+
 /// How long apt may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -68,6 +71,16 @@ pub(super) async fn prepare(state_dir: &Path) -> Option<Packages> {
     }
 }
 
+/// Copies what another cloud has determined, so that this one need not do it again.
+/// A failure costs only time.
+pub(crate) fn adopt(from: &Path, to: &Path) {
+    let copied = fs::create_dir_all(to)
+        .and_then(|()| fs::copy(from.join(ANSWER), to.join(ANSWER)).map(drop));
+    if let Err(error) = copied {
+        log::info!("the outdated packages are not known from another cloud: {error}");
+    }
+}
+
 struct Place {
     apt_get: PathBuf,
     directory: PathBuf,
@@ -101,7 +114,7 @@ impl Place {
     }
 
     fn answer_file(&self) -> PathBuf {
-        self.directory.join("behind.json")
+        self.directory.join(ANSWER)
     }
 
     fn remembered(&self, status: (i64, i64, u64)) -> Option<Answer> {
