@@ -163,21 +163,25 @@ impl Clients {
         what: &str,
         created: i64,
         report: &Reporter,
-        ask: impl AsyncFn() -> Result<Option<T>>,
+        ask: impl AsyncFnMut() -> Result<Option<T>>,
     ) -> Result<Option<T>> {
-        let window = i64::try_from(self.consistency().as_millis()).unwrap_or(i64::MAX);
-        let may_hide = || jiff::Timestamp::now().as_millisecond() - created <= window;
-        let what = format!("{what} to appear");
-        let mut pace = self.pace(what, self.consistency() * 2, report);
-        loop {
-            // Check the time before the query, because the answer may be older
-            // than the time after it.
-            let hidden = may_hide();
-            match ask().await? {
-                None if hidden => pace.pause("not visible yet").await?,
-                answer => return Ok(answer),
-            }
-        }
+        let age = jiff::Timestamp::now().as_millisecond() - created;
+        let age = Duration::from_millis(age.try_into().unwrap_or_default());
+        let window = self.consistency().saturating_sub(age);
+        let pace = self.pace(format!("{what} to appear"), window, report);
+        pace.find(ask).await
+    }
+
+    /// Queries a resource whose create request may have had an effect. Repeats the
+    /// query throughout the retry window, from now.
+    pub async fn find_created<T>(
+        &self,
+        what: &str,
+        report: &Reporter,
+        ask: impl AsyncFnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        let what = format!("{what} to appear, if it was created");
+        self.pace(what, self.consistency(), report).find(ask).await
     }
 
     /// Returns the value of a public parameter of Systems Manager.

@@ -91,6 +91,23 @@ impl Pace {
         sleep(jittered(BRIEF).min(left), &self.cancel).await
     }
 
+    /// Repeats a query until it finds something, or begins after the deadline: only such
+    /// a query shows that nothing is there, however long those before it took.
+    ///
+    /// Throws the errors of the query, and `cancelled` if the run is stopped.
+    pub async fn find<T>(
+        mut self,
+        mut ask: impl AsyncFnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        loop {
+            let is_last = self.left().is_zero();
+            match ask().await? {
+                None if !is_last => self.pause_until_end("not found so far").await?,
+                answer => return Ok(answer),
+            };
+        }
+    }
+
     /// Returns whether a query is due that costs more than the attempts between brief
     /// pauses: at first, then at the intervals of [`pause`](Self::pause).
     pub fn is_due(&mut self) -> bool {
@@ -165,5 +182,27 @@ pub(crate) async fn sleep(duration: Duration, cancel: &CancellationToken) -> Res
     tokio::select! {
         () = cancel.cancelled() => Err(Error::cancelled()),
         () = tokio::time::sleep(duration) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_slow_query_is_repeated_after_the_deadline_and_is_no_timeout() {
+        let window = Duration::from_millis(20);
+        let cancel = CancellationToken::new;
+        let wait = |window| Pace::new("it".into(), window, cancel(), Reporter::quiet());
+        let mut asked = 0;
+        let found = wait(window).find(async || {
+            asked += 1;
+            tokio::time::sleep(window * 3).await;
+            Ok(None::<()>)
+        });
+        assert!(found.await.unwrap().is_none());
+        assert_eq!(asked, 2);
+        let first = wait(Duration::ZERO).find(async || Ok(Some(1))).await;
+        assert_eq!(first.unwrap(), Some(1));
     }
 }

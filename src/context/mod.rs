@@ -166,6 +166,16 @@ impl Context {
             .await
     }
 
+    /// Queries a resource whose create request of an earlier attempt has no known
+    /// answer. Returns `None` only after the retry window.
+    pub async fn find_created<T>(
+        &self,
+        what: &str,
+        ask: impl AsyncFnMut() -> Result<Option<T>>,
+    ) -> Result<Option<T>> {
+        self.clients.find_created(what, &self.report, ask).await
+    }
+
     /// Returns the tags of a resource of this run: the run, the ledger row, its
     /// name, the caller's own tags.
     #[must_use]

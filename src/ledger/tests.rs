@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
-use crate::report::{Reporter, Settings};
+use crate::report::Reporter;
 
 struct Home {
     store: Store,
@@ -25,20 +25,8 @@ fn home() -> Home {
     }
 }
 
-fn quiet() -> Reporter {
-    let settings = Settings {
-        output: crate::report::Output::Human,
-        console: log::LevelFilter::Off,
-        file: None,
-        file_level: log::LevelFilter::Off,
-        color: false,
-        terminal: false,
-    };
-    Reporter::new("abc", settings).unwrap()
-}
-
 fn report_with(secret: &str) -> Reporter {
-    let report = quiet();
+    let report = Reporter::quiet();
     report.mask().add(secret);
     report
 }
@@ -69,7 +57,7 @@ fn make(ledger: &Ledger, name: &str) {
 #[test]
 fn an_intended_resource_survives_the_process() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     make(&ledger, "a");
     let mut cut = step(&ledger, "create_bucket", &json!(["b"]));
     let intent = cut.intend_one(bucket("b")).unwrap();
@@ -77,7 +65,7 @@ fn an_intended_resource_survives_the_process() {
     intent.created("b"); // only in memory
     drop((cut, ledger));
 
-    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, Reporter::quiet()).unwrap();
     assert_eq!(ledger.live().len(), 1);
     assert_eq!(ledger.possibly_made()[0].name, "b");
     let mut again = step(&ledger, "create_bucket", &json!(["b"]));
@@ -94,10 +82,10 @@ fn an_intended_resource_survives_the_process() {
 #[test]
 fn a_recorded_step_is_replayed_once() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     make(&ledger, "a");
     drop(ledger);
-    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, Reporter::quiet()).unwrap();
     assert_eq!(ledger.unused_steps().len(), 1);
     let first = step(&ledger, "create_bucket", &json!(["a"]));
     let recorded: Value = first.recorded().unwrap().unwrap();
@@ -117,7 +105,7 @@ fn a_recorded_step_is_replayed_once() {
 #[test]
 fn a_retry_in_the_same_run_keeps_the_token() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     let mut tokens = Vec::new();
     for _ in 0..2 {
         let mut step = step(&ledger, "launch_instance", &json!([{ "name": "web" }]));
@@ -135,7 +123,7 @@ fn a_retry_in_the_same_run_keeps_the_token() {
 #[test]
 fn only_an_error_that_proves_no_effect_abandons_a_resource() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     let lost = Error::new(ErrorKind::Timeout, "no answer");
     let denied = Error::new(ErrorKind::Denied, "not allowed");
     for (name, error) in [("a", lost), ("b", denied)] {
@@ -149,7 +137,7 @@ fn only_an_error_that_proves_no_effect_abandons_a_resource() {
 #[test]
 fn a_step_takes_two_commits_and_a_call_without_effect_none() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     let commits = || {
         let db = home.store.connection();
         db.query_row("SELECT total_changes()", [], |row| row.get::<_, i64>(0))
@@ -192,7 +180,7 @@ fn a_wait_is_written_by_the_next_commit_and_masked() {
 #[test]
 fn a_released_resource_is_no_longer_live() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     make(&ledger, "b");
     assert!(ledger.made(ResourceKind::Bucket, "b"));
     let release = |by| ledger.intend_release(ResourceKind::Bucket, "b", by);
@@ -201,7 +189,7 @@ fn a_released_resource_is_no_longer_live() {
     assert!(release(Remover::User).is_none());
     ledger.commit().unwrap();
     drop(ledger);
-    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, Reporter::quiet()).unwrap();
     let mut made = step(&ledger, "create_bucket", &json!(["b"]));
     assert!(made.was_undone());
     // Created again, and not yet removed again.
@@ -240,12 +228,12 @@ fn the_ledger_has_no_secrets() {
 /// Returns the recorded result after a change of the ledger by another program.
 fn recorded_as(sql: &str) -> Result<Option<Named>> {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     make(&ledger, "a");
     drop(ledger);
     let changed = home.store.write(|tx| tx.execute(sql, []));
     assert_eq!(changed.unwrap(), 1);
-    let ledger = Ledger::resume(&home.store, &home.run, quiet())?;
+    let ledger = Ledger::resume(&home.store, &home.run, Reporter::quiet())?;
     step(&ledger, "create_bucket", &json!(["a"])).recorded()
 }
 
@@ -291,7 +279,7 @@ fn a_result_that_cannot_be_read_is_an_error() {
 #[test]
 fn the_error_about_an_unreadable_run_names_it() {
     let home = home();
-    drop(Ledger::begin(&home.store, &home.run, quiet()).unwrap());
+    drop(Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap());
     for (sql, why) in [
         (
             "UPDATE run SET outcome = 'well'",
@@ -313,14 +301,14 @@ fn the_error_about_an_unreadable_run_names_it() {
 #[test]
 fn a_step_whose_result_cannot_be_recorded_is_not_repeated() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     let mut made = step(&ledger, "local_exec", &json!(["true"]));
     made.begin().unwrap();
     let no_key = HashMap::from([(vec![1], 2)]);
     let error = made.finish(&Ok(no_key)).unwrap_err();
     assert!(error.to_string().contains("local_exec"), "{error}");
     drop(ledger);
-    let ledger = Ledger::resume(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::resume(&home.store, &home.run, Reporter::quiet()).unwrap();
     let again = step(&ledger, "local_exec", &json!(["true"]));
     assert!(again.recorded::<Value>().is_err());
 }
@@ -328,7 +316,7 @@ fn a_step_whose_result_cannot_be_recorded_is_not_repeated() {
 #[test]
 fn tokens_fit_ec2() {
     let home = home();
-    let ledger = Ledger::begin(&home.store, &home.run, quiet()).unwrap();
+    let ledger = Ledger::begin(&home.store, &home.run, Reporter::quiet()).unwrap();
     let mut step = step(&ledger, "launch_instance", &json!([]));
     let wanted = NewResource::new(ResourceKind::Instance, "web");
     let intent = step.intend_one(wanted).unwrap();

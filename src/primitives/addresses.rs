@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::network::late_or;
 use super::readiness::running;
+use super::release;
 use super::servers::{Server, ServerRef, described};
-use super::{found_again, release};
 use crate::clients::ec2::{Address, Associated, Ec2, Instance, InstanceState};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -312,8 +312,9 @@ async fn allocate(
     // AWS has no client token for addresses, so the tag must find it.
     let of_row = async || ec2.address_of(intent.token()).await;
     if intent.is_retried()
-        && let Some(address) =
-            found_again(cx, &format!("Elastic IP address {name}"), &of_row).await?
+        && let Some(address) = cx
+            .find_created(&format!("Elastic IP address {name}"), of_row)
+            .await?
     {
         intent.created(&address.allocation_id);
         return Ok(address);

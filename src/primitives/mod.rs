@@ -85,26 +85,6 @@ async fn release(cx: &Context, step: &mut Step, kind: ResourceKind, id: &str) ->
     teardown(cx).release(kind, id).await
 }
 
-/// Looks for a resource whose create request of an earlier attempt has no known
-/// answer. EC2 may show it only after a moment.
-async fn found_again<T>(
-    cx: &Context,
-    what: &str,
-    ask: &impl AsyncFn() -> Result<Option<T>>,
-) -> Result<Option<T>> {
-    let window = cx.clients.consistency();
-    let mut pace = cx.pace(format!("{what} to appear, if it was created"), window * 2);
-    loop {
-        // Check the time before the query, because the answer may be older than the
-        // time after it.
-        let may_hide = pace.elapsed() < window;
-        match ask().await? {
-            None if may_hide => pace.pause("not found so far").await?,
-            found => return Ok(found),
-        }
-    }
-}
-
 /// Returns the teardown for deletions that the playbook requests.
 fn teardown(cx: &Context) -> Teardown<'_> {
     Teardown {

@@ -375,16 +375,15 @@ impl Parts<'_> {
 
     /// Finds the part of a row, within the time in which EC2 may not show it yet.
     async fn find(&self, part: NetworkPart, row: &str) -> Result<Option<String>> {
-        let window = self.cx.clients.consistency();
-        let what = "a part of the network to appear, if it was created".to_owned();
-        let mut pace = self.cx.pace(what, window * 2);
-        loop {
-            let found = self.ec2.network_parts_of(part, row).await?;
-            match found.into_iter().next() {
-                None if pace.elapsed() < window => pace.pause("not found so far").await?,
-                found => return Ok(found),
-            }
-        }
+        let ask = async || {
+            Ok(self
+                .ec2
+                .network_parts_of(part, row)
+                .await?
+                .into_iter()
+                .next())
+        };
+        self.cx.find_created("a part of the network", ask).await
     }
 }
 

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::check_public;
 use super::images::FoundImage;
 use super::readiness::running;
 use super::reboots::before_reboot;
 use super::servers::{ServerRef, described, ec2_user};
-use super::{check_public, found_again};
 use crate::clients::ec2::{Ec2, Image, ImageState, InstanceState, NewImage};
 use crate::clients::marks::USER_TAG;
 use crate::context::Context;
@@ -133,7 +133,7 @@ async fn request(
     let intent = step.intend_one(NewResource::new(ResourceKind::Image, name))?;
     let of_row = async || ec2.image_of(intent.token()).await;
     if intent.is_retried()
-        && let Some(own) = found_again(cx, &format!("image {name}"), &of_row).await?
+        && let Some(own) = cx.find_created(&format!("image {name}"), &of_row).await?
     {
         let id = own.image.id;
         intent.created(&id);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::volumes::{self, VolumeRef};
-use super::{check_public, found_again, release};
+use super::{check_public, release};
 use crate::clients::ec2::{self, Ec2, SnapshotState};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -277,7 +277,7 @@ async fn request(
     // AWS has no client token for snapshots, so the tag must find it.
     let of_row = async || ec2.snapshot_of(intent.token()).await;
     if intent.is_retried()
-        && let Some(own) = found_again(cx, &format!("snapshot {name}"), &of_row).await?
+        && let Some(own) = cx.find_created(&format!("snapshot {name}"), of_row).await?
     {
         intent.created(&own.id);
         return Ok(own.id);

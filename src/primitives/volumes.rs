@@ -14,7 +14,7 @@ use super::network::late_or;
 use super::readiness::running;
 use super::servers::{ServerRef, described};
 use super::snapshots::{self, SnapshotRef};
-use super::{check_public, found_again, release};
+use super::{check_public, release};
 use crate::clients::ec2::{self, Attachment, Ec2, InstanceState, NewVolume, VolumeState};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -389,7 +389,7 @@ async fn request(
     let row = [intent.token().to_owned()];
     let of_row = async || Ok(ec2.kept_volumes(&row).await?.into_iter().next());
     if intent.is_retried()
-        && let Some(volume) = found_again(cx, &format!("volume {name}"), &of_row).await?
+        && let Some(volume) = cx.find_created(&format!("volume {name}"), of_row).await?
     {
         intent.created(&volume.id);
         return Ok(volume.id);
@@ -424,7 +424,8 @@ async fn request(
 pub(super) async fn known(cx: &Context, ec2: &Ec2<'_>, id: &str) -> Result<ec2::Volume> {
     let own = cx.ledger.made(ResourceKind::Volume, id);
     let found = if own {
-        found_again(cx, &format!("volume {id}"), &async || ec2.volume(id).await).await?
+        cx.find_created(&format!("volume {id}"), async || ec2.volume(id).await)
+            .await?
     } else {
         ec2.volume(id).await?
     };

@@ -61,6 +61,20 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// Returns a reporter for tests, without a console or a log file.
+    #[cfg(test)]
+    pub(crate) fn quiet() -> Self {
+        let settings = Settings {
+            output: Output::Human,
+            console: LevelFilter::Off,
+            file: None,
+            file_level: LevelFilter::Off,
+            color: false,
+            terminal: false,
+        };
+        Self::new("abc", settings).expect("it opens no file")
+    }
+
     /// Opens the log file and the console.
     ///
     /// Fails if the log file cannot be opened.

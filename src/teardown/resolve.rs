@@ -77,24 +77,20 @@ impl Teardown<'_> {
     }
 
     async fn ask_within_window(&self, row: &Resource) -> Result<Answer> {
-        let window = self.clients.consistency();
-        let what = format!(
-            "{} {} to appear, if it was created",
-            row.kind.words(),
-            row.name
-        );
-        let mut pace = self.clients.pace(what, window * 2, self.report);
-        loop {
-            // Check the time before the query, because the answer may be older than
-            // the time after it.
-            let may_hide = pace.elapsed() < window;
-            match self.ask(row).await? {
-                Answer::NotYet | Answer::Fewer(_) if may_hide => {
-                    pace.pause("not found so far").await?;
+        let what = format!("{} {}", row.kind.words(), row.name);
+        let mut last = Answer::NotYet;
+        let ask = async || {
+            Ok(match self.ask(row).await? {
+                Answer::NotYet => None,
+                fewer @ Answer::Fewer(_) => {
+                    last = fewer;
+                    None
                 }
-                answer => return Ok(answer),
-            }
-        }
+                answer => Some(answer),
+            })
+        };
+        let settled = self.clients.find_created(&what, self.report, ask).await?;
+        Ok(settled.unwrap_or(last))
     }
 
     async fn ask(&self, row: &Resource) -> Result<Answer> {
