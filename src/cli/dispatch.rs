@@ -97,13 +97,22 @@ fn interpreter_hint(words: &[OsString]) -> Option<String> {
 fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_run = arguments.get(1).is_some_and(|first| {
         let general = ["-h", "--help", "-V", "--version", "help"];
-        let command = Cli::command().find_subcommand(first).is_some();
+        // The path of a playbook is no word, so that the commands need not be built.
+        let command = is_word(first) && Cli::command().find_subcommand(first).is_some();
         !command && !general.iter().any(|word| first == word)
     });
     if is_run && !is_misspelt(&arguments[1..]) {
         arguments.insert(1, "run".into());
     }
     arguments
+}
+
+/// Returns whether an argument has only letters, as commands do.
+fn is_word(argument: &OsString) -> bool {
+    argument
+        .as_encoded_bytes()
+        .iter()
+        .all(u8::is_ascii_alphabetic)
 }
 
 /// Returns whether the first of several arguments is similar to a command and is

@@ -14,7 +14,7 @@ use super::variables::{self, Declared};
 use super::{check, engine, imports, reading};
 use crate::context::{Context, ScriptFile};
 use crate::error::{Error, Result};
-use crate::primitives::{ALLOWS_AGAIN, LAUNCHES, aws_functions};
+use crate::primitives::{ALLOWS_AGAIN, LAUNCHES, is_aws_function};
 use crate::script::{Understood, understand};
 
 /// A compiled and checked playbook.
@@ -23,6 +23,8 @@ pub struct Playbook {
     path: String,
     files: BTreeMap<String, SourceFile>,
     engine: Engine,
+    /// The names of the functions that it calls.
+    called: BTreeSet<String>,
     /// Its variables, in the order of their declarations.
     pub variables: Vec<Declared>,
 }
@@ -165,6 +167,7 @@ impl Playbook {
         // Do not quote the line: it contains a secret that is too short to be masked.
         variables::check_secrets(&variables).map_err(|error| failed(error, BTreeMap::new()))?;
         Ok(Self {
+            called: check::called(&files),
             path,
             files,
             engine,
@@ -227,20 +230,20 @@ impl Playbook {
     /// Returns whether the playbook calls a function that sends requests to AWS.
     #[must_use]
     pub fn uses_aws(&self) -> bool {
-        !check::called(&self.files).is_disjoint(&aws_functions())
+        self.called.iter().any(|name| is_aws_function(name))
     }
 
     /// Returns whether the playbook calls a function that launches instances.
     #[must_use]
     pub fn launches_instances(&self) -> bool {
-        check::called(&self.files).contains(LAUNCHES)
+        self.called.contains(LAUNCHES)
     }
 
     /// Returns whether the playbook declares that it may run again while
     /// instances of an earlier run are up.
     #[must_use]
     pub fn allows_again(&self) -> bool {
-        check::called(&self.files).contains(ALLOWS_AGAIN)
+        self.called.contains(ALLOWS_AGAIN)
     }
 
     /// Returns the texts of its files, which error messages quote.

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rhai::{Dynamic, Engine, OptimizationLevel, Token};
+use rhai::{Dynamic, Engine, Module, OptimizationLevel, Token};
 
 use crate::context::Context;
-use crate::primitives::FAMILIES;
+use crate::primitives::{FAMILIES, Family};
 use crate::report::Event;
 
 /// Limit on nested calls. It is sufficient for playbooks that people write, and far
@@ -15,9 +15,13 @@ const MOST_CALL_LEVELS: usize = 64;
 
 /// Returns an engine with every primitive, which does not belong to a run yet.
 pub(super) fn build() -> Engine {
+    with(Family::module)
+}
+
+fn with(module: impl Fn(&Family) -> Module) -> Engine {
     let mut engine = Engine::new();
     for family in &FAMILIES {
-        engine.register_global_module(family.module().into());
+        engine.register_global_module(module(family).into());
     }
     // An unknown variable is a compile error. A missing key of a map is an error at
     // run time.
@@ -58,7 +62,7 @@ pub(super) fn lenient() -> Engine {
 /// Writes definition files of all functions, which editors read.
 pub fn write_definitions(directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    build()
+    with(|family| family.documented(|_| true))
         .definitions()
         .with_headers(true)
         .write_to_dir(directory)

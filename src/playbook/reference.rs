@@ -1,15 +1,16 @@
 //! The function reference, generated from the metadata of the engine. Its text is the
 //! doc comments of the primitives.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rhai::Engine;
 use serde::Deserialize;
 
 use super::tables;
 use crate::error::exit;
-use crate::primitives::FAMILIES;
+use crate::primitives::{self, FAMILIES, Family};
 
 /// The manual entry of one function.
 #[derive(Clone, Debug)]
@@ -20,8 +21,6 @@ pub struct Entry {
     pub family: &'static str,
     /// Its signatures, such as `create_bucket(prefix: string)`, shortest first.
     pub signatures: Vec<String>,
-    /// The parameters of each overload.
-    overloads: Vec<Vec<Parameter>>,
     /// Its text in Markdown.
     pub text: String,
 }
@@ -91,14 +90,8 @@ impl Parameter {
 fn entries() -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for family in &FAMILIES {
-        let mut engine = Engine::new_raw();
-        engine.register_global_module(family.module().into());
-        let json = engine.gen_fn_metadata_to_json(false).unwrap_or_default();
-        let metadata: Metadata = serde_json::from_str(&json).unwrap_or(Metadata {
-            functions: Vec::new(),
-        });
         let first = entries.len();
-        for function in metadata.functions {
+        for function in documented(family, |_| true) {
             let at = entries[first..]
                 .iter()
                 .position(|e| e.name == function.name);
@@ -109,14 +102,11 @@ fn entries() -> Vec<Entry> {
                     name: function.name.clone(),
                     family: family.title,
                     signatures: Vec::new(),
-                    overloads: Vec::new(),
                     text: String::new(),
                 });
                 let last = entries.len() - 1;
                 &mut entries[last]
             };
-            let parameters = own_parameters(&function).cloned();
-            entry.overloads.push(parameters.collect());
             // Overloads for different types of Rhai have the same signature.
             let signature = signature(&function);
             if !entry.signatures.contains(&signature) {
@@ -135,6 +125,15 @@ fn entries() -> Vec<Entry> {
             .sort_by_key(|signature| (signature.len(), signature.clone()));
     }
     entries
+}
+
+/// Returns the documentation of the functions of a family that are `wanted`.
+fn documented(family: &Family, wanted: impl Fn(&str) -> bool) -> Vec<Function> {
+    let mut engine = Engine::new_raw();
+    engine.register_global_module(family.documented(wanted).into());
+    let json = engine.gen_fn_metadata_to_json(false).unwrap_or_default();
+    let metadata = serde_json::from_str(&json);
+    metadata.map_or(Vec::new(), |Metadata { functions }| functions)
 }
 
 /// Returns doc comments without their slashes.
@@ -171,10 +170,21 @@ pub(super) fn signatures(name: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Returns the parameters of each overload of a function.
+/// Returns the parameters of each overload of a function. The check before a run needs
+/// those of the functions that a playbook calls, not the whole reference.
 pub(super) fn overloads(name: &str) -> &'static [Vec<Parameter>] {
-    let entry = ENTRIES.iter().find(|entry| entry.name == name);
-    entry.map_or(&[], |entry| &entry.overloads)
+    type Known = HashMap<String, &'static [Vec<Parameter>]>;
+    static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    let Some(family) = primitives::family_of(name) else {
+        return &[];
+    };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(name.to_owned()).or_insert_with(|| {
+        let functions = documented(family, |other| other == name).into_iter();
+        let overloads = functions.map(|function| own_parameters(&function).cloned().collect());
+        // There are only as many as functions.
+        Vec::leak(overloads.collect())
+    })
 }
 
 /// Returns an overview of all families and functions.

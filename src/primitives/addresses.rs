@@ -28,7 +28,7 @@ const RUNS_WITHIN: Duration = Duration::from_secs(300);
 /// endpoint may be shorter than one request.
 const AT_LEAST: Duration = Duration::from_secs(10);
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Associates an Elastic IP address with an instance.
     ///

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{NewResource, RUN_ID_LETTERS, ResourceKind, Step};
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Creates a bucket with a unique name.
     ///

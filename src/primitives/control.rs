@@ -22,7 +22,7 @@ use crate::script::{self, Declared, ErrorInfo, Outcome, Seconds, Shape, Share, i
 /// ends deep recursion with an error before the stack overflows.
 const STACK: usize = 8 << 20;
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Runs functions at the same time.
     ///

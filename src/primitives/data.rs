@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Result};
 use crate::script::{self, Outcome};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Parses JSON text and returns its value.
     ///

@@ -199,7 +199,7 @@ mod tests {
         let twice: Vec<_> = rows.iter().filter(|(_, count)| **count > 1).collect();
         assert!(twice.is_empty(), "{twice:?}");
         let listed: BTreeSet<String> = rows.into_keys().collect();
-        let known: BTreeSet<String> = realms().into_keys().collect();
+        let known: BTreeSet<String> = realms().into_keys().map(str::to_owned).collect();
         let missing: Vec<_> = known.difference(&listed).collect();
         let unknown: Vec<_> = listed.difference(&known).collect();
         assert!(

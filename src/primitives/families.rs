@@ -2,10 +2,11 @@
 //!
 //! The functions of a family are in the file of the family.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
-use rhai::{Module, exported_module};
+use rhai::Module;
+use rhai::plugin::{FnManifestEntry, ModuleManifest, exported_manifest};
 
 use super::{
     addresses, buckets, control, copies, data, fleet, http, images, instances, key_pairs, local,
@@ -22,29 +23,31 @@ pub struct Family {
     pub realm: Realm,
     /// Whether its functions send requests to AWS.
     pub aws: bool,
-    /// Builds the module of its functions, only with the overloads in the
-    /// source.
-    functions: fn() -> Module,
+    /// Its functions, only with the overloads in the source.
+    functions: &'static ModuleManifest,
     /// The options and results of its functions.
     pub declared: &'static [Declared],
 }
 
 impl Family {
     /// Returns the module of its functions, including the calls without
-    /// options.
+    /// options. It has no documentation, which takes most of the time and memory.
     #[must_use]
     pub fn module(&self) -> Module {
-        let mut module = (self.functions)();
-        script::add_shorter_calls(&mut module, self.declared);
-        module
+        script::module(self.functions, self.declared)
     }
 
-    /// Returns the names of its functions.
-    fn names(&self) -> BTreeSet<String> {
-        let module = self.module();
-        let signatures = module.gen_fn_signatures_with_mapper(Into::into);
-        let name = |signature: String| signature.split('(').next().unwrap_or_default().to_owned();
-        signatures.map(name).collect()
+    /// Returns the same module with the documentation of each function that is
+    /// `wanted`, and without the other functions.
+    #[must_use]
+    pub fn documented(&self, wanted: impl Fn(&str) -> bool) -> Module {
+        script::documented_module(self.functions, self.declared, wanted)
+    }
+
+    /// Returns the names of its functions. A function with several overloads
+    /// appears several times.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.functions.functions().iter().map(FnManifestEntry::name)
     }
 }
 
@@ -72,9 +75,36 @@ impl Realm {
 /// Returns whether a function belongs to autorun.
 #[must_use]
 pub fn is_function(name: &str) -> bool {
-    static NAMES: LazyLock<BTreeSet<String>> =
-        LazyLock::new(|| FAMILIES.iter().flat_map(Family::names).collect());
-    NAMES.contains(name)
+    arities(name).is_some()
+}
+
+/// Returns the numbers of arguments that a function of autorun accepts.
+#[must_use]
+pub fn arities(name: &str) -> Option<&'static BTreeSet<usize>> {
+    ARITIES.get(name)
+}
+
+/// Returns the names of all functions of autorun.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ARITIES.keys().copied()
+}
+
+static ARITIES: LazyLock<BTreeMap<&str, BTreeSet<usize>>> = LazyLock::new(|| {
+    let mut all: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    for family in &FAMILIES {
+        for (name, arity) in script::arities(family.functions, family.declared) {
+            all.entry(name).or_default().insert(arity);
+        }
+    }
+    all
+});
+
+/// Returns the family of a function.
+#[must_use]
+pub fn family_of(name: &str) -> Option<&'static Family> {
+    FAMILIES
+        .iter()
+        .find(|family| family.names().any(|own| own == name))
 }
 
 /// Returns the row with the options and the result of a function.
@@ -88,159 +118,159 @@ pub fn declared(function: &str) -> Option<&'static Declared> {
 }
 
 /// Every family.
-pub const FAMILIES: [Family; 22] = [
+pub static FAMILIES: [Family; 22] = [
     Family {
         title: "Variables",
         realm: Realm::Playbook,
         aws: false,
-        functions: || exported_module!(variables::api),
+        functions: exported_manifest!(variables::api),
         declared: variables::DECLARED,
     },
     Family {
         title: "Images",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(images::api),
+        functions: exported_manifest!(images::api),
         declared: images::DECLARED,
     },
     Family {
         title: "Instances",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(instances::api),
+        functions: exported_manifest!(instances::api),
         declared: instances::DECLARED,
     },
     Family {
         title: "Existing instances",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(fleet::api),
+        functions: exported_manifest!(fleet::api),
         declared: fleet::DECLARED,
     },
     Family {
         title: "Key pairs",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(key_pairs::api),
+        functions: exported_manifest!(key_pairs::api),
         declared: key_pairs::DECLARED,
     },
     Family {
         title: "Security groups",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(security_groups::api),
+        functions: exported_manifest!(security_groups::api),
         declared: security_groups::DECLARED,
     },
     Family {
         title: "Networks",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(network::api),
+        functions: exported_manifest!(network::api),
         declared: network::DECLARED,
     },
     Family {
         title: "Elastic IP addresses",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(addresses::api),
+        functions: exported_manifest!(addresses::api),
         declared: addresses::DECLARED,
     },
     Family {
         title: "Volumes",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(volumes::api),
+        functions: exported_manifest!(volumes::api),
         declared: volumes::DECLARED,
     },
     Family {
         title: "Snapshots",
         realm: Realm::Ec2,
         aws: true,
-        functions: || exported_module!(snapshots::api),
+        functions: exported_manifest!(snapshots::api),
         declared: snapshots::DECLARED,
     },
     Family {
         title: "Buckets",
         realm: Realm::S3,
         aws: true,
-        functions: || exported_module!(buckets::api),
+        functions: exported_manifest!(buckets::api),
         declared: buckets::DECLARED,
     },
     Family {
         title: "Objects",
         realm: Realm::S3,
         aws: true,
-        functions: || exported_module!(objects::api),
+        functions: exported_manifest!(objects::api),
         declared: objects::DECLARED,
     },
     Family {
         title: "Directories, lists, downloads and copies",
         realm: Realm::S3,
         aws: true,
-        functions: || exported_module!(transfers::api),
+        functions: exported_manifest!(transfers::api),
         declared: transfers::DECLARED,
     },
     Family {
         title: "Remote hosts",
         realm: Realm::Hosts,
         aws: false,
-        functions: || exported_module!(remote::api),
+        functions: exported_manifest!(remote::api),
         declared: remote::DECLARED,
     },
     Family {
         title: "Copies to and from hosts",
         realm: Realm::Hosts,
         aws: false,
-        functions: || exported_module!(copies::api),
+        functions: exported_manifest!(copies::api),
         declared: copies::DECLARED,
     },
     Family {
         title: "HTTP",
         realm: Realm::Hosts,
         aws: false,
-        functions: || exported_module!(http::api),
+        functions: exported_manifest!(http::api),
         declared: http::DECLARED,
     },
     Family {
         title: "Monitoring",
         realm: Realm::Hosts,
         aws: false,
-        functions: || exported_module!(monitoring::api),
+        functions: exported_manifest!(monitoring::api),
         declared: monitoring::DECLARED,
     },
     Family {
         title: "Local files",
         realm: Realm::Here,
         aws: false,
-        functions: || exported_module!(local::api),
+        functions: exported_manifest!(local::api),
         declared: &[],
     },
     Family {
         title: "This machine",
         realm: Realm::Here,
         aws: false,
-        functions: || exported_module!(machine::api),
+        functions: exported_manifest!(machine::api),
         declared: machine::DECLARED,
     },
     Family {
         title: "Values",
         realm: Realm::Playbook,
         aws: false,
-        functions: || exported_module!(data::api),
+        functions: exported_manifest!(data::api),
         declared: &[],
     },
     Family {
         title: "Control",
         realm: Realm::Playbook,
         aws: false,
-        functions: || exported_module!(control::api),
+        functions: exported_manifest!(control::api),
         declared: control::DECLARED,
     },
     Family {
         title: "Logging",
         realm: Realm::Playbook,
         aws: false,
-        functions: || exported_module!(logging::api),
+        functions: exported_manifest!(logging::api),
         declared: &[],
     },
 ];
@@ -252,20 +282,18 @@ pub const ALLOWS_AGAIN: &str = "allow_again";
 /// The only function that launches instances.
 pub const LAUNCHES: &str = "launch_instance";
 
-/// Returns the names of the functions that send requests to AWS.
+/// Returns whether a function sends requests to AWS.
 #[must_use]
-pub fn aws_functions() -> BTreeSet<String> {
-    let families = FAMILIES.iter().filter(|family| family.aws);
-    families.flat_map(Family::names).collect()
+pub fn is_aws_function(name: &str) -> bool {
+    family_of(name).is_some_and(|family| family.aws)
 }
 
 /// Returns the realm of each function.
 #[must_use]
-pub fn realms() -> HashMap<String, Realm> {
-    let named = FAMILIES.iter().flat_map(|family| {
-        let names = family.names().into_iter();
-        names.map(|name| (name, family.realm))
-    });
+pub fn realms() -> HashMap<&'static str, Realm> {
+    let named = FAMILIES
+        .iter()
+        .flat_map(|family| family.names().map(|name| (name, family.realm)));
     named.collect()
 }
 
@@ -276,7 +304,7 @@ mod tests {
     /// Returns all functions with their parameters, such as
     /// `name(a: type, ..)`.
     fn signatures() -> Vec<String> {
-        let modules = FAMILIES.iter().map(Family::module);
+        let modules = FAMILIES.iter().map(|family| family.documented(|_| true));
         let all = modules.flat_map(|module| {
             let all = module.gen_fn_signatures_with_mapper(Into::into);
             all.collect::<Vec<_>>()
@@ -314,6 +342,36 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_map_is_valid_if_no_key_is_required() {
+        for row in FAMILIES.iter().flat_map(|family| family.declared) {
+            let Some(takes) = row.takes else { continue };
+            let fields = takes.kind().fields().unwrap_or_default();
+            let is_valid = (takes.read)(row.function, rhai::Map::new()).is_ok();
+            let required = fields.iter().any(|field| field.required);
+            assert_ne!(is_valid, required, "{}", row.function);
+        }
+    }
+
+    #[test]
+    fn the_documentation_changes_no_function() {
+        let functions = |module: Module| -> BTreeSet<(String, Vec<std::any::TypeId>)> {
+            let mut engine = rhai::Engine::new_raw();
+            engine.register_global_module(module.into());
+            let all = engine.collect_fn_metadata(None, |f| Some(f.metadata.clone()), false);
+            let all = all.into_iter();
+            all.map(|f| (f.name.to_string(), f.param_types.to_vec()))
+                .collect()
+        };
+        for family in &FAMILIES {
+            let plain = functions(family.module());
+            assert_eq!(plain, functions(family.documented(|_| true)));
+            for (name, types) in plain {
+                assert!(arities(&name).unwrap().contains(&types.len()), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn every_key_of_a_result_is_documented() {
         for row in FAMILIES.iter().flat_map(|family| family.declared) {
             let kinds = [row.returns.map(|returns| returns.kind())];
@@ -331,10 +389,9 @@ mod tests {
     fn every_function_acts_in_one_realm() {
         let realms = realms();
         for family in &FAMILIES {
-            let functions = family.names();
-            assert!(!functions.is_empty(), "{}", family.title);
-            for function in functions {
-                assert_eq!(realms[&function], family.realm, "{function}");
+            assert_ne!(family.names().count(), 0, "{}", family.title);
+            for function in family.names() {
+                assert_eq!(realms[function], family.realm, "{function}");
             }
             // Functions that send requests to AWS have a colour of AWS.
             let is_aws = matches!(family.realm, Realm::Ec2 | Realm::S3);

@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 use crate::script::{self, Declared, NameOr, Named, Outcome, Shape};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Returns the current description of an instance.
     ///

@@ -22,7 +22,7 @@ const ONE_TRY: Duration = Duration::from_secs(10);
 /// Shortest limit for the last request before the deadline.
 const SHORTEST_TRY: Duration = Duration::from_secs(1);
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Fetches a URL and returns the answer.
     ///

@@ -19,7 +19,7 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 /// The architectures of images.
 const ARCHITECTURES: [&str; 2] = ["x86_64", "arm64"];
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Returns the newest image (AMI) of an operating system.
     ///

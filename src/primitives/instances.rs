@@ -33,7 +33,7 @@ const RUNS_WITHIN: Duration = Duration::from_secs(300);
 /// Limit of autorun for one call. A larger number is most likely a mistake.
 const MOST_AT_ONCE: i32 = 500;
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Launches an instance and waits until it is running.
     ///

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, NewResource, ResourceKind, Step};
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Creates an ssh key pair and imports it into EC2.
     ///

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::script::{self, Outcome};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Reads a text file on this machine and returns its text.
     ///

@@ -6,7 +6,7 @@ use rhai::{Dynamic, NativeCallContext};
 use crate::report::Level;
 use crate::script::{self, Outcome};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Logs a debug message, which is shown only with `-v`.
     ///

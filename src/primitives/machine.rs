@@ -29,7 +29,7 @@ const KEPT: usize = 4 << 20;
 /// How many lines of a failed program's output the error shows.
 const SHOWN_LINES: usize = 15;
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Writes a text file on this machine.
     ///

@@ -65,7 +65,8 @@ pub mod volumes;
 
 pub use effects::{Effect, Reach, effect_of};
 pub use families::{
-    ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, aws_functions, declared, is_function, realms,
+    ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, arities, declared, family_of, is_aws_function,
+    is_function, names, realms,
 };
 
 /// Refuses a secret in a text that others can read: users of the AWS account, of a

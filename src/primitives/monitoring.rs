@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Event, text};
 use crate::script::{self, Declared, Outcome, Seconds, Shape, integer, seconds};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Requests a URL once and returns the outcome.
     ///

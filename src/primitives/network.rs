@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::script::{self, Declared, Outcome, Shape};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Creates the default VPC of the region, if it is missing.
     ///

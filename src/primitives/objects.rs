@@ -19,7 +19,7 @@ use crate::ledger::{Intent, NewResource, Resource, ResourceKind, State, Step};
 use crate::report::text;
 use crate::script::{self, Declared, Outcome, Shape};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Returns the URL of an object.
     ///

@@ -36,7 +36,7 @@ const ONE_TRY: Duration = Duration::from_secs(5);
 /// How many lines of a failed command's output the error shows.
 const SHOWN_LINES: usize = 15;
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Describes how to reach a host over ssh.
     ///

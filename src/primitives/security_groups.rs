@@ -21,7 +21,7 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 /// The port of ssh, which by default is opened only to this machine.
 const SSH_PORT: u16 = 22;
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Creates a security group and adds its ingress rules.
     ///

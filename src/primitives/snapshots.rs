@@ -18,7 +18,7 @@ use crate::ledger::{NewResource, ResourceKind, Step};
 use crate::report::text;
 use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Seconds, Shape, seconds};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Creates a snapshot of an EBS volume, and waits until it is complete.
     ///

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::report::{SHORTEST, is_too_short};
 use crate::script::{self, Declared, Outcome};
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Declares a variable and returns its value.
     ///

@@ -24,7 +24,7 @@ use crate::script::{self, Declared, NameOr, Named, Outcome, ResultKind, Shape};
 /// How long the functions wait for EC2.
 const WITHIN: Duration = Duration::from_secs(300);
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Creates an EBS volume, and waits until it is available.
     ///

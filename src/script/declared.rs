@@ -7,7 +7,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use rhai::{Dynamic, Engine, FuncRegistration, Map, Module, NativeCallContext, RhaiFunc, Shared};
+use rhai::Map;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
@@ -144,56 +144,14 @@ impl Declared {
         }
     }
 
-    /// Returns whether the function can be called without its options.
-    fn has_shorter_call(&self) -> bool {
-        self.takes.is_some_and(|takes| {
-            let fields = takes.kind().fields().unwrap_or_default();
-            takes.optional && fields.iter().all(|field| !field.required)
-        })
+    /// Returns whether the function can be called without its options: whether an
+    /// empty map is valid. Reading one is much cheaper than the schema.
+    pub(super) fn has_shorter_call(&self) -> bool {
+        let takes = self.takes.filter(|takes| takes.optional);
+        takes.is_some_and(|takes| (takes.read)(self.function, Map::new()).is_ok())
     }
 }
 
 fn read<T: DeserializeOwned>(function: &str, map: Map) -> Result<()> {
     options_of::<T>(function, map).map(drop)
-}
-
-/// Adds the calls without options to the module of a family.
-pub fn add_shorter_calls(module: &mut Module, rows: &[Declared]) {
-    let mut engine = Engine::new_raw();
-    engine.register_global_module(module.clone().into());
-    let all = engine.collect_fn_metadata(None, |f| Some(f.metadata.clone()), false);
-    for row in rows.iter().filter(|row| row.has_shorter_call()) {
-        for long in all.iter().filter(|f| f.name == row.function) {
-            let Some((last, types)) = long.param_types.split_last() else {
-                continue;
-            };
-            if *last != TypeId::of::<Map>() {
-                continue;
-            }
-            let parameters = long.params_info.iter().take(long.params_info.len() - 1);
-            FuncRegistration::new(row.function)
-                .with_namespace(long.namespace)
-                .with_params_info(parameters.chain([&long.return_type]))
-                .with_comments(&long.comments)
-                .set_into_module_raw(module, types, without_options(row.function));
-        }
-    }
-}
-
-/// Returns a function that calls the function of this name with the same arguments and
-/// an empty map.
-fn without_options(name: &'static str) -> RhaiFunc {
-    let call = move |context: Option<NativeCallContext>, arguments: &mut [&mut Dynamic]| {
-        let context = context.ok_or_else(|| format!("{name} is called without a context"))?;
-        let mut options = Dynamic::from_map(Map::new());
-        let given = arguments.iter_mut().map(|argument| &mut **argument);
-        let mut all: Vec<&mut Dynamic> = given.chain([&mut options]).collect();
-        context.call_native_fn_raw(name, false, &mut all)
-    };
-    RhaiFunc::Pure {
-        func: Shared::new(call),
-        has_context: true,
-        is_pure: false,
-        is_volatile: true,
-    }
 }

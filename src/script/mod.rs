@@ -7,8 +7,9 @@
 pub use call::{Outcome, branch_call, effect, files, note_wait, run, run_blocking, run_quietly};
 pub use call_context::context;
 pub use caught::understand_caught;
-pub use declared::{Declared, Shape, add_shorter_calls};
+pub use declared::{Declared, Shape};
 pub use identity::ResultKind;
+pub use module::{arities, documented_module, module};
 pub use options::{argument, options, options_of, to_dynamic, to_json};
 pub use share::Share;
 pub use throw::{ErrorInfo, Frame, Understood, throw, to_map, understand};
@@ -20,6 +21,7 @@ mod caught;
 mod declared;
 mod fault;
 mod identity;
+mod module;
 mod options;
 pub mod schema;
 mod share;

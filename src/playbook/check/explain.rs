@@ -2,7 +2,7 @@
 
 use rhai::{Engine, EvalAltResult, LexError, ParseErrorType, Position};
 
-use super::calls::natives;
+use super::calls::native;
 use super::habits;
 use crate::error::Error;
 use crate::playbook::reference;
@@ -84,7 +84,7 @@ fn unknown_variable(
              pass it to the function as an argument",
         );
     }
-    if natives(engine).contains_key(name) {
+    if native(engine, name).is_some() {
         return error.hint(format!("`{name}` is a function: call it as {name}(..)"));
     }
     match text::nearest(name, declared(text)) {

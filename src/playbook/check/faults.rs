@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rhai::{AST, ASTNode, Engine, Expr};
 use serde_json::Value;
 
-use super::calls::{Call, add_script_functions, call, modules, natives, variables};
+use super::calls::{Call, Functions, call, modules, variables};
 use super::finding::Finding;
 use super::variables::Facts;
 use super::{literals, results};
@@ -18,7 +18,6 @@ pub(in crate::playbook) fn faults(
     main: &str,
     files: &BTreeMap<String, SourceFile>,
 ) -> Vec<Finding> {
-    let natives = natives(engine);
     // The faults of the playbook come first, then those of its imports.
     let mut ordered: Vec<_> = files.iter().collect();
     ordered.sort_by_key(|(path, _)| path.as_str() != main);
@@ -31,8 +30,7 @@ pub(in crate::playbook) fn faults(
             own = functions(&file.ast);
         }
         let own: BTreeSet<String> = own.union(&functions(&file.ast)).cloned().collect();
-        let mut known = natives.clone();
-        add_script_functions(&mut known, &file.ast);
+        let known = Functions::in_file(engine, &file.ast);
         let modules = modules(path, &file.ast, files);
         let variables = variables(&file.ast);
         let facts = Facts::of(&file.ast, &own);

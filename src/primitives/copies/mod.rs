@@ -21,7 +21,7 @@ mod send;
 
 pub(super) use send::mode;
 
-#[export_module]
+#[export_module(manifest)]
 pub mod api {
     /// Copies a file or directory from this machine to a host.
     ///

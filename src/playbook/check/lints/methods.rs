@@ -1,10 +1,11 @@
 //! Methods: those that do not exist, and those that return nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use rhai::{ASTNode, Engine, Expr, FnCallExpr, Position, Stmt};
 
-use super::super::calls::natives;
+use super::super::calls::{native, natives};
 use super::super::chain::{Link, chain};
 use super::super::finding::Finding;
 use super::super::rules::{ARGUMENT_COUNT, NO_VALUE, UNKNOWN_METHOD};
@@ -19,18 +20,17 @@ use crate::report::text;
 const KEYWORDS: [&str; 4] = ["call", "curry", "is_shared", "type_of"];
 
 /// The methods that values can have.
-pub(in crate::playbook::check) struct Methods {
-    /// Functions of Rhai and autorun, with their numbers of arguments.
-    natives: super::super::calls::Table,
-    /// Functions that return nothing in all their forms.
-    silent: BTreeSet<String>,
+pub(in crate::playbook::check) struct Methods<'a> {
+    engine: &'a Engine,
+    /// Functions of Rhai that return nothing in all their forms.
+    silent: &'static BTreeSet<String>,
     /// Functions of the playbook, and keys of maps, which may hold functions.
     others: BTreeSet<String>,
 }
 
-impl Methods {
+impl<'a> Methods<'a> {
     pub(in crate::playbook::check) fn of(
-        engine: &Engine,
+        engine: &'a Engine,
         files: &BTreeMap<String, SourceFile>,
     ) -> Self {
         let mut others = BTreeSet::new();
@@ -41,23 +41,9 @@ impl Methods {
                 true
             });
         }
-        let mut results: BTreeMap<String, bool> = BTreeMap::new();
-        let returned = engine.collect_fn_metadata(
-            None,
-            |f| {
-                let returned = f.metadata.return_type.replace(' ', "");
-                let is_unit = matches!(&*returned, "" | "()") || returned.ends_with("<()>");
-                Some((f.metadata.name.to_string(), is_unit))
-            },
-            true,
-        );
-        for (name, is_unit) in returned {
-            *results.entry(name).or_insert(true) &= is_unit;
-        }
-        let silent = results.into_iter().filter(|(_, is_unit)| *is_unit);
         Self {
-            natives: natives(engine),
-            silent: silent.map(|(name, _)| name).collect(),
+            engine,
+            silent: silent(engine),
             others,
         }
     }
@@ -71,6 +57,29 @@ impl Methods {
         walk(file.ast, &mut visit);
         visit.found
     }
+}
+
+/// Returns the functions of Rhai that return nothing, which are the same in every
+/// engine. Those of autorun all return a value.
+fn silent(engine: &Engine) -> &'static BTreeSet<String> {
+    static SILENT: OnceLock<BTreeSet<String>> = OnceLock::new();
+    SILENT.get_or_init(|| {
+        let mut results: BTreeMap<String, bool> = BTreeMap::new();
+        let returned = engine.collect_fn_metadata(
+            None,
+            |f| {
+                let returned = f.metadata.return_type.replace(' ', "");
+                let is_unit = matches!(&*returned, "" | "()") || returned.ends_with("<()>");
+                Some((f.metadata.name.to_string(), is_unit))
+            },
+            true,
+        );
+        for (name, is_unit) in returned {
+            *results.entry(name).or_insert(true) &= is_unit;
+        }
+        results.retain(|name, is_unit| *is_unit && !primitives::is_function(name));
+        results.into_keys().collect()
+    })
 }
 
 /// Returns the keys that a node writes to maps, or declares in one.
@@ -107,7 +116,7 @@ fn keys(node: &ASTNode) -> Vec<String> {
 }
 
 struct Visit<'a> {
-    methods: &'a Methods,
+    methods: &'a Methods<'a>,
     file: &'a File<'a>,
     found: Vec<Finding>,
 }
@@ -133,16 +142,14 @@ impl Visitor for Visit<'_> {
 impl Visit<'_> {
     fn unknown(&self, call: &FnCallExpr, position: Position) -> Option<Finding> {
         let name = call.name.as_str();
-        let Methods {
-            natives, others, ..
-        } = self.methods;
-        if KEYWORDS.contains(&name) || natives.contains_key(name) || others.contains(name) {
+        let Methods { engine, others, .. } = self.methods;
+        if KEYWORDS.contains(&name) || native(engine, name).is_some() || others.contains(name) {
             return None;
         }
         let message = format!("unknown method `{name}`");
         let mut found = self.file.finding(&UNKNOWN_METHOD, position, message);
         let own = others.iter().map(String::as_str);
-        let near = text::nearest(name, natives.keys().map(String::as_str).chain(own));
+        let near = text::nearest(name, natives(engine).chain(own));
         found.error = found.error.hint(match foreign(name).or(near) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "see `autorun docs language` for the methods of texts, arrays and maps".into(),
@@ -157,7 +164,7 @@ impl Visit<'_> {
             return None;
         }
         let given = call.args.len() + 1;
-        let arities = self.methods.natives.get(name)?;
+        let arities = primitives::arities(name)?;
         if arities.contains(&given) {
             return None;
         }
