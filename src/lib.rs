@@ -59,7 +59,8 @@
 //! 1. `cli::run` loads the playbook. `playbook` compiles it and checks names,
 //!    arguments, options and variables. Nothing has been sent or written.
 //! 2. `cli::attempt` takes the run's lock and records the run in the ledger, with
-//!    its variables but without secrets.
+//!    its variables but without secrets. Other processes see the record at once; it is
+//!    on disk with the first step.
 //! 3. Each call with an effect is a *step*. The step, and a row for each
 //!    *resource* that it is about to create, are on disk before the request
 //!    leaves. The row's id is the tag `autorun:resource`, and the client token of a

@@ -275,7 +275,6 @@ fn write_end(cx: &Context, outcome: Outcome, error: Option<&Error>, started: Ins
     if let Err(unwritten) = cx.ledger.end(outcome, error) {
         cx.report.warn(unwritten.to_string());
     }
-    cx.ledger.checkpoint();
     cx.report.report(&Event::RunFinished {
         outcome,
         seconds: started.elapsed().as_secs_f64(),

@@ -101,7 +101,7 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
             .buffer_unordered(AT_ONCE)
             .collect::<Vec<_>>(),
     );
-    store.checkpoint();
+    store.checkpoint().map_err(|e| shown(&e))?;
     for gone in gone {
         all_gone &= gone?;
     }

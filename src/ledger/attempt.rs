@@ -8,12 +8,13 @@ use super::clock::now;
 use super::hold::Hold;
 use super::resource::{ResourceKind, State};
 use super::run::{COLUMNS, Run, read};
-use super::store::Store;
+use super::store::{Durable, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Outcome;
 
 impl Store {
-    /// Records a new run and locks it.
+    /// Records a new run and locks it. Other processes see it at once. The record is
+    /// durable with the next commit, before which the run changes nothing.
     ///
     /// Fails with [`ErrorKind::AlreadyExists`] while another process runs the same
     /// playbook under the same name on the same target.
@@ -25,7 +26,7 @@ impl Store {
                  UTF-8",
             )
         })?;
-        let rival = self.write(|tx| {
+        let rival = self.commit(&mut self.connection(), Durable::WithNext, |tx| {
             let rival = self.rival(tx, run)?;
             if matches!(rival, Ok(None)) {
                 tx.execute(

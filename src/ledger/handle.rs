@@ -13,7 +13,7 @@ use super::resource::{Remover, Resource, ResourceKind, State};
 use super::rows;
 use super::run::Run;
 use super::step_row::StepRow;
-use super::store::Store;
+use super::store::{Durable, Store};
 use super::wait::Wait;
 use crate::error::{Error, Result};
 use crate::report::{Event, Outcome, Remaining, Reporter};
@@ -174,7 +174,7 @@ impl Ledger {
     /// Returns all resources, oldest first.
     #[must_use]
     pub fn resources(&self) -> Vec<Resource> {
-        self.memory().resources.clone()
+        self.memory().resources.all().to_vec()
     }
 
     /// Returns all steps, oldest first.
@@ -242,7 +242,7 @@ impl Ledger {
             self.memory().put_back(unwritten);
             return Ok(());
         }
-        self.write(&mut connection, unwritten, |_| Ok(()))
+        self.write(&mut connection, Durable::Now, unwritten, |_| Ok(()))
     }
 
     /// Writes changes and, in the same transaction, `more`. Changes that could not
@@ -250,10 +250,11 @@ impl Ledger {
     fn write(
         &self,
         connection: &mut Connection,
+        durable: Durable,
         unwritten: Unwritten,
         more: impl FnOnce(&Transaction) -> rusqlite::Result<()>,
     ) -> Result<()> {
-        let written = self.store.commit(connection, |tx| {
+        let written = self.store.commit(connection, durable, |tx| {
             write(tx, &self.run, &unwritten)?;
             more(tx)
         });
@@ -273,7 +274,8 @@ impl Ledger {
         memory.take_unwritten()
     }
 
-    /// Records durably how the run ended, with the last changes.
+    /// Records durably how the run ended, with the last changes. Then moves all commits
+    /// into the ledger's main file, because this process commits nothing more.
     pub fn end(&self, outcome: Outcome, error: Option<&Error>) -> Result<()> {
         let error = error.map(|error| {
             let message = error.to_string();
@@ -285,15 +287,11 @@ impl Ledger {
         });
         let mut connection = self.store.connection();
         let unwritten = self.take_unwritten();
-        self.write(&mut connection, unwritten, |tx| {
+        self.write(&mut connection, Durable::WithCheckpoint, unwritten, |tx| {
             end(tx, &self.run, outcome, error.as_deref())
-        })
-    }
-
-    /// Moves all commits into the ledger's main file. Called when this process has
-    /// written its last commit.
-    pub fn checkpoint(&self) {
-        self.store.checkpoint();
+        })?;
+        drop(connection);
+        self.store.checkpoint()
     }
 
     /// Locks the rows in memory.
@@ -354,7 +352,7 @@ impl Intent {
     pub fn created(self, id: &str) {
         let row = {
             let mut memory = self.ledger.memory();
-            memory.resources[self.index].id = Some(id.to_owned());
+            memory.resources.set_id(self.index, id);
             memory.resources[self.index].clone()
         };
         self.ledger.memory().set_state(self.index, State::Live);

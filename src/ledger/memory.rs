@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::clock::now;
 use super::request::Request;
 use super::resource::{NewResource, Remover, Resource, ResourceKind, State};
+use super::resource_rows::ResourceRows;
 use super::step_row::{Progress, StepRow};
 use super::wait::Wait;
 use crate::error::{Error, Result};
@@ -18,11 +19,13 @@ const MOST_WAITS: usize = 2000;
 /// The rows, and which of them the next commit writes.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    pub(super) resources: Vec<Resource>,
+    pub(super) resources: ResourceRows,
     /// How many of the resources earlier attempts recorded.
     pub(super) known: usize,
     pub(super) changed_resources: BTreeSet<usize>,
     pub(super) steps: Vec<StepRow>,
+    /// The last row of each step, by key.
+    last_rows: HashMap<String, usize>,
     pub(super) changed_steps: BTreeSet<usize>,
     /// Waits that no commit has written yet.
     pub(super) new_waits: Vec<Wait>,
@@ -61,9 +64,11 @@ impl Unwritten {
 impl Memory {
     /// Creates the memory from the rows of earlier attempts.
     pub(super) fn loaded(resources: Vec<Resource>, steps: Vec<StepRow>) -> Self {
+        let rows = steps.iter().enumerate();
         Self {
             known: resources.len(),
-            resources,
+            resources: resources.into_iter().collect(),
+            last_rows: rows.map(|(n, step)| (step.key.clone(), n)).collect(),
             steps,
             ..Self::default()
         }
@@ -77,7 +82,7 @@ impl Memory {
     /// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
     pub(super) fn resume(&mut self, run: &str) -> Result<()> {
         let keys: HashSet<&str> = self.steps.iter().map(|step| step.key.as_str()).collect();
-        let mut rows = self.resources.iter();
+        let mut rows = self.resources.all().iter();
         if let Some(row) = rows.find(|row| !keys.contains(row.step.as_str())) {
             return Err(Error::internal(format!(
                 "the ledger does not have the step that created {} `{}` (row {})",
@@ -100,48 +105,53 @@ impl Memory {
 
     /// Adds the row of a resource that is about to be created. Returns its index.
     pub(super) fn add(&mut self, run: &str, wanted: &NewResource, step: &str) -> usize {
-        let index = self.resources.len();
+        let index = self.resources.all().len();
         let row = format!("autorun-{run}-{index:04}-{:08x}", rand::random::<u32>());
-        self.resources.push(Resource::intended(row, wanted, step));
+        self.resources.add(Resource::intended(row, wanted, step));
         self.changed_resources.insert(index);
         index
     }
 
-    /// Finds the row that an earlier attempt of the step recorded for the same
-    /// resource. Skips the rows in `taken`.
-    pub(super) fn intended(
+    /// Returns the rows that earlier attempts of a step recorded and whose requests have
+    /// no known result.
+    pub(super) fn intended(&self, step: &str) -> Vec<usize> {
+        let rows = self.resources.of_step(step);
+        let open = rows.filter(|(_, row)| row.state == State::Intended);
+        open.map(|(index, _)| index).collect()
+    }
+
+    /// Takes the row for the same resource, if there is one among `intended`.
+    pub(super) fn take_again(
         &self,
         wanted: &NewResource,
-        step: &str,
-        taken: &[usize],
+        intended: &mut Vec<usize>,
     ) -> Option<usize> {
-        let mut rows = self.resources.iter().enumerate();
-        let again = rows.find(|(index, row)| {
-            row.step == step
-                && row.state == State::Intended
-                && row.kind == wanted.kind
-                && row.name == wanted.name
-                && !taken.contains(index)
+        let at = intended.iter().position(|index| {
+            let row = &self.resources[*index];
+            row.kind == wanted.kind && row.name == wanted.name
         });
-        again.map(|(index, _)| index)
+        at.map(|at| intended.remove(at))
     }
 
     /// Returns whether another step of this run has created the bucket. In
     /// us-east-1, S3 does not fail if the caller already owns the bucket.
     pub(super) fn is_taken(&self, wanted: &NewResource, step: &str) -> bool {
-        wanted.kind == ResourceKind::Bucket
-            && self.resources.iter().any(|row| {
-                row.kind == wanted.kind
-                    && row.id == wanted.id
-                    && row.step != step
-                    && row.state.may_be_up()
-            })
+        let Some(id) = wanted
+            .id
+            .as_deref()
+            .filter(|_| wanted.kind == ResourceKind::Bucket)
+        else {
+            return false;
+        };
+        let mut rows = self.resources.with_id(id);
+        rows.any(|(_, row)| row.kind == wanted.kind && row.step != step && row.state.may_be_up())
     }
 
     /// Adds the row of a step. Returns its index, which is its number.
     pub(super) fn add_step(&mut self, mut step: StepRow) -> usize {
         let index = self.steps.len();
         step.number = index;
+        self.last_rows.insert(step.key.clone(), index);
         self.steps.push(step);
         self.changed_steps.insert(index);
         index
@@ -165,14 +175,15 @@ impl Memory {
 
     /// Returns whether the last attempt at a step has no recorded end.
     pub(super) fn was_under_way(&self, key: &str) -> bool {
-        let last = self.steps.iter().rev().find(|step| step.key == key);
-        last.is_some_and(|step| step.state == Progress::UnderWay)
+        let last = self.last_rows.get(key);
+        last.is_some_and(|last| self.steps[*last].state == Progress::UnderWay)
     }
 
     /// Finds the row of a resource that exists.
     pub(super) fn find(&self, kind: ResourceKind, id: &str) -> Option<usize> {
-        let mut rows = self.resources.iter();
-        rows.position(|row| row.kind == kind && row.id.as_deref() == Some(id) && row.exists())
+        let mut rows = self.resources.with_id(id);
+        let found = rows.find(|(_, row)| row.kind == kind && row.exists());
+        found.map(|(index, _)| index)
     }
 
     /// Changes the state of a row if the transition is valid.
@@ -193,7 +204,7 @@ impl Memory {
             return;
         };
         if let Some(id) = found {
-            self.resources[index].id = Some(id.to_owned());
+            self.resources.set_id(index, id);
             self.set_state(index, State::Live);
         } else {
             self.set_state(index, State::Abandoned);
@@ -225,14 +236,14 @@ impl Memory {
     }
 
     fn position(&self, row: &str) -> Option<usize> {
-        self.resources.iter().position(|known| known.row == row)
+        self.resources.position(row)
     }
 
     /// Returns whether the playbook itself removed the resource with this ID.
     pub(super) fn was_removed_by_playbook(&self, kind: ResourceKind, id: &str) -> bool {
-        let mut rows = self.resources.iter().rev();
-        let last = rows.find(|row| row.kind == kind && row.id.as_deref() == Some(id));
-        last.is_some_and(|row| row.removed_by_playbook && !row.state.may_be_up())
+        let mut rows = self.resources.with_id(id).rev();
+        let last = rows.find(|(_, row)| row.kind == kind);
+        last.is_some_and(|(_, row)| row.removed_by_playbook && !row.state.may_be_up())
     }
 
     /// Returns the recorded steps that this attempt has not performed, without
@@ -270,32 +281,29 @@ impl Memory {
     /// Returns whether the resources that a step created, or the instance that it
     /// worked on, are removed.
     fn is_undone(&self, step: &StepRow) -> bool {
-        let mut made = self
-            .resources
-            .iter()
-            .filter(|row| row.step == step.key)
-            .peekable();
+        let mut made = self.resources.of_step(&step.key).peekable();
         if made.peek().is_some() {
-            return made.all(|row| !row.state.may_be_up());
+            return made.all(|(_, row)| !row.state.may_be_up());
         }
         let on = step.summary.split(' ').next().unwrap_or_default();
-        let mut rows = self
-            .resources
-            .iter()
-            .filter(|row| row.id.as_deref() == Some(on));
-        rows.any(|row| row.kind == ResourceKind::Instance && !row.state.may_be_up())
+        let mut rows = self.resources.with_id(on);
+        rows.any(|(_, row)| row.kind == ResourceKind::Instance && !row.state.may_be_up())
     }
 
     /// Returns the row of an instance that an earlier attempt created.
     pub(super) fn row_of_instance(&self, id: &str) -> Option<&Resource> {
-        self.resources[..self.known.min(self.resources.len())]
-            .iter()
-            .find(|row| is_instance(row, id))
+        let mut rows = self.resources.with_id(id);
+        let found = rows.find(|(index, row)| *index < self.known && is_instance(row, id));
+        found.map(|(_, row)| row)
     }
 
     /// Records whether the playbook stopped an instance.
     pub(super) fn set_stopped(&mut self, id: &str, stopped: bool) {
-        let found = self.resources.iter().position(|row| is_instance(row, id));
+        let found = self
+            .resources
+            .with_id(id)
+            .find(|(_, row)| is_instance(row, id))
+            .map(|(index, _)| index);
         if let Some(index) = found
             && self.resources[index].stopped != stopped
         {
@@ -396,9 +404,11 @@ mod tests {
     fn an_intended_row_is_found_by_its_step_and_its_name() {
         let memory = resumed();
         let wanted = NewResource::with_id(ResourceKind::Bucket, "a", "a");
-        assert_eq!(memory.intended(&wanted, "one", &[]), Some(0));
-        assert_eq!(memory.intended(&wanted, "one", &[0]), None);
-        assert_eq!(memory.intended(&wanted, "two", &[]), None);
+        let mut intended = memory.intended("one");
+        assert_eq!(memory.take_again(&wanted, &mut intended), Some(0));
+        assert_eq!(memory.take_again(&wanted, &mut intended), None);
+        let mut others = memory.intended("two");
+        assert_eq!(memory.take_again(&wanted, &mut others), None);
         assert!(memory.is_taken(&wanted, "two") && !memory.is_taken(&wanted, "one"));
     }
 

@@ -51,6 +51,7 @@ mod opening;
 mod record;
 mod request;
 mod resource;
+mod resource_rows;
 mod rows;
 mod run;
 mod schema;

@@ -118,10 +118,8 @@ impl Step {
     #[must_use]
     pub fn made(&self) -> Vec<Resource> {
         let memory = self.ledger.memory();
-        let rows = memory.resources.iter();
-        rows.filter(|row| row.step == self.row.key)
-            .cloned()
-            .collect()
+        let rows = memory.resources.of_step(&self.row.key);
+        rows.map(|(_, row)| row.clone()).collect()
     }
 
     /// Returns the resources that earlier attempts of this step created and that,
@@ -182,7 +180,7 @@ impl Step {
     pub fn intend(&mut self, wanted: &[NewResource]) -> Result<Vec<Intent>> {
         self.check(wanted)?;
         self.begin_unwritten();
-        let mut intents: Vec<Intent> = Vec::new();
+        let mut intents: Vec<Intent> = Vec::with_capacity(wanted.len());
         let mut memory = self.ledger.memory();
         let key = &self.row.key;
         if let Some(wanted) = wanted.iter().find(|w| memory.is_taken(w, key)) {
@@ -195,9 +193,9 @@ impl Step {
                 ),
             ));
         }
+        let mut earlier = memory.intended(key);
         for wanted in wanted {
-            let taken: Vec<usize> = intents.iter().map(|intent| intent.index).collect();
-            let again = memory.intended(wanted, key, &taken);
+            let again = memory.take_again(wanted, &mut earlier);
             let index = again.unwrap_or_else(|| memory.add(self.ledger.run(), wanted, key));
             intents.push(Intent {
                 ledger: self.ledger.clone(),

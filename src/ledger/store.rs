@@ -1,18 +1,20 @@
 //! The ledger's file: a SQLite database for all runs of a user. Several processes
 //! can use it at the same time.
 //!
-//! A commit is on disk when it returns (`synchronous=FULL`). Only the user can
-//! access the directory and the file. Commits are counted in the ledger and in a
-//! file beside it (see [`super::witness`]). After its last commit, a process moves
-//! everything into the main file, so that a copy of this file is a copy of the
-//! ledger.
+//! A commit is on disk when it returns, unless the caller says that the next one is
+//! early enough. Other processes see both at once. Only the user can access the
+//! directory and the file. Commits are counted in the ledger and in a file beside it
+//! (see [`super::witness`]). After its last commit, a process moves everything into the
+//! main file, so that a copy of this file is a copy of the ledger.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+use super::contents::{Contents, contents};
 use super::creation::IfLost;
 use super::faults::{PATIENCE, unusable};
 use super::opening;
@@ -31,6 +33,23 @@ struct Inner {
     path: PathBuf,
     witness: Witness,
     warnings: Vec<String>,
+    /// Whether a commit may not be on disk.
+    unsynced: AtomicBool,
+    /// Whether the main file does not show yet that its `-wal` has more commits.
+    unmarked: AtomicBool,
+}
+
+/// When a commit must be on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Durable {
+    /// Before the call returns.
+    Now,
+    /// Not before the next commit that must be. Until then, a power failure loses it,
+    /// but not the end of the process.
+    WithNext,
+    /// Like [`Self::WithNext`], for the last commit of this process: a checkpoint
+    /// follows.
+    WithCheckpoint,
 }
 
 impl Store {
@@ -63,6 +82,8 @@ impl Store {
             path: directory.join("ledger.db"),
             witness: opened.witness,
             warnings: opened.warnings,
+            unsynced: AtomicBool::default(),
+            unmarked: AtomicBool::default(),
         }));
         store.clear_locks();
         Ok(store)
@@ -101,53 +122,76 @@ impl Store {
         work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
     ) -> Result<T> {
         let mut connection = self.connection();
-        self.commit(&mut connection, work)
+        self.commit(&mut connection, Durable::Now, work)
     }
 
-    /// Writes durably, in one transaction, on a connection that is already locked.
+    /// Writes in one transaction, on a connection that is already locked.
     pub(super) fn commit<T>(
         &self,
         connection: &mut Connection,
+        durable: Durable,
         work: impl FnOnce(&Transaction) -> rusqlite::Result<T>,
     ) -> Result<T> {
+        let open = durable != Durable::WithCheckpoint;
         let all = || {
+            set_synchronous(connection, durable)?;
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&tx)?;
-            let (commits, was_open) = count(&tx, true)?;
+            let (commits, was_open) = count(&tx, open)?;
             crash::reached("before a ledger commit");
             tx.commit()?;
             crash::reached("after a ledger commit");
             Ok((done, commits, was_open))
         };
         let (done, commits, was_open) = all().map_err(|e| unusable(&self.0.path, &e))?;
-        self.0.witness.note(|noted| noted.written = commits)?;
-        if !was_open {
-            // Writes `open` into the main file, so that a copy without its `-wal`
-            // is recognized. A failure because of a concurrent reader is harmless.
-            let _ = checkpoint(connection, "PASSIVE");
+        if open && !was_open {
+            self.0.unmarked.store(true, Ordering::Relaxed);
+        }
+        if durable == Durable::Now {
+            self.synced(connection, commits)?;
+        } else {
+            self.0.unsynced.store(true, Ordering::Relaxed);
         }
         Ok(done)
     }
 
+    /// Notes that everything is on disk, which has this number of commits.
+    fn synced(&self, connection: &Connection, commits: u64) -> Result<()> {
+        self.0.unsynced.store(false, Ordering::Relaxed);
+        self.0.witness.note(|noted| noted.written = commits)?;
+        if self.0.unmarked.swap(false, Ordering::Relaxed) {
+            // Writes `open` into the main file, so that a copy without its `-wal`
+            // is recognized. A failure because of a concurrent reader is harmless.
+            let _ = checkpoint(connection, "PASSIVE");
+        }
+        Ok(())
+    }
+
     /// Moves all commits into the main file, after the last commit of this process.
     /// Leaves this to another process if one is writing.
-    pub fn checkpoint(&self) {
+    pub fn checkpoint(&self) -> Result<()> {
         let mut connection = self.connection();
-        // Do not wait for other processes: commits in the `-wal` are durable.
+        // Do not wait for other processes: their commits are durable.
         let closed = connection
             .busy_timeout(Duration::ZERO)
             .and_then(|()| close_wal(&mut connection));
         let _ = connection.busy_timeout(PATIENCE);
-        if let Ok(Some(commits)) = closed
-            && let Some(file) = FileStamp::read(&self.0.path)
-        {
-            // After a failure here, the next start checks the file's integrity.
-            let _ = self.0.witness.note(|noted| {
-                noted.written = commits;
-                noted.in_file = commits;
-                noted.file = file;
-            });
+        if let Ok(Some(commits)) = closed {
+            // A checkpoint syncs the `-wal` first.
+            self.0.unsynced.store(false, Ordering::Relaxed);
+            if let Some(file) = FileStamp::read(&self.0.path) {
+                // After a failure here, the next start checks the file's integrity.
+                let _ = self.0.witness.note(|noted| {
+                    noted.written = commits;
+                    noted.in_file = commits;
+                    noted.file = file;
+                });
+            }
         }
+        if self.0.unsynced.load(Ordering::Relaxed) {
+            self.commit(&mut connection, Durable::Now, |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Locks the only connection of this process. Waits for the commits of other
@@ -158,6 +202,15 @@ impl Store {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Determines whether commits are on disk when they return.
+fn set_synchronous(connection: &Connection, durable: Durable) -> rusqlite::Result<()> {
+    let synchronous = match durable {
+        Durable::Now => "FULL",
+        Durable::WithNext | Durable::WithCheckpoint => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)
 }
 
 /// Increments the number of commits and sets `open`. Returns the new number and
@@ -171,11 +224,17 @@ fn count(tx: &Transaction, open: bool) -> rusqlite::Result<(u64, bool)> {
     Ok((commits + 1, was_open))
 }
 
-/// Clears `open` and moves the `-wal` into the main file. Returns the number of
-/// commits, or `None` if another process prevented this.
+/// Clears `open`, unless the last commit has, and moves the `-wal` into the main file.
+/// Returns the number of commits, or `None` if another process prevented this.
 fn close_wal(connection: &mut Connection) -> rusqlite::Result<Option<u64>> {
+    set_synchronous(connection, Durable::WithCheckpoint)?;
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let (commits, _) = count(&tx, false)?;
+    let Contents {
+        mut commits, open, ..
+    } = contents(&tx)?;
+    if open {
+        (commits, _) = count(&tx, false)?;
+    }
     tx.commit()?;
     Ok(checkpoint(connection, "TRUNCATE")?.then_some(commits))
 }
@@ -193,6 +252,9 @@ fn checkpoint(connection: &Connection, how: &str) -> rusqlite::Result<bool> {
 mod tests {
     use super::*;
     use crate::error::Error;
+    use crate::ledger::{About, Run};
+    use crate::report::Outcome;
+    use rusqlite::OpenFlags;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn fault(directory: &Path) -> Error {
@@ -277,5 +339,51 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn a_run_is_visible_at_once_and_durable_with_its_first_step() {
+        let home = tempfile::tempdir().unwrap();
+        let one = Store::open(home.path()).unwrap();
+        let two = Store::open(home.path()).unwrap();
+        let noted = || {
+            Witness::open(&home.path().join("owner"))
+                .unwrap()
+                .unwrap()
+                .noted
+        };
+        let before = noted().unwrap().written;
+        let run = Run::new(Path::new("/srv/a.rhai"), "", About::default());
+        let hold = one.begin(&run).unwrap();
+        assert_eq!(two.runs().unwrap().len(), 1);
+        assert_eq!(noted().unwrap().written, before);
+        one.write(|tx| tx.execute("DELETE FROM wait", [])).unwrap();
+        assert_eq!(noted().unwrap().written, before + 2);
+        // The main file says that its `-wal` has more.
+        let alone = Connection::open_with_flags(
+            format!(
+                "file:{}?immutable=1",
+                home.path().join("ledger.db").display()
+            ),
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI,
+        );
+        assert!(contents(&alone.unwrap()).unwrap().open);
+        drop(hold);
+    }
+
+    #[test]
+    fn everything_is_in_the_main_file_after_the_end() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let run = Run::new(Path::new("/srv/a.rhai"), "", About::default());
+        drop(store.begin(&run).unwrap());
+        store.end(&run.id, Outcome::Done, None).unwrap();
+        store.checkpoint().unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        for file in ["ledger.db", "owner"] {
+            std::fs::copy(home.path().join(file), copy.path().join(file)).unwrap();
+        }
+        let copied = Store::open(copy.path()).unwrap();
+        assert_eq!(copied.runs().unwrap()[0].outcome, Some(Outcome::Done));
     }
 }
