@@ -236,11 +236,11 @@ impl Scope {
         });
         let file = Self::default();
         let mut scopes: Vec<Self> = std::iter::once(file).chain(parameters).collect();
-        let functions: Vec<_> = ast.iter_fn_def().collect();
-        let parameters_of = |closure: &Closure| {
-            let at = functions.iter().position(|f| f.name == closure.function)?;
-            Some((at + 1, &functions[at].params))
-        };
+        let functions = ast.iter_fn_def().enumerate();
+        let functions: HashMap<&str, _> = functions
+            .map(|(at, f)| (f.name.as_str(), (at + 1, &f.params)))
+            .collect();
+        let parameters_of = |closure: &Closure| functions.get(closure.function.as_str()).copied();
         ast.walk(&mut |nodes| {
             let around = bodies.around(nodes);
             if let Some(ASTNode::Expr(expr)) = nodes.last() {

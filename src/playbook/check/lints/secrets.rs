@@ -186,23 +186,31 @@ impl<'a> Secrets<'a> {
 
     /// Follows the secrets among the arguments of a call into the function.
     fn enter(&mut self, call: &FnCallExpr, around: usize) {
+        let given = call.args.iter().enumerate();
+        let secret = given.filter(|(_, given)| self.first(given, around).is_some());
+        let secret: Vec<usize> = secret.map(|(number, _)| number).collect();
+        // Most calls have none, and a playbook may have many functions.
+        if secret.is_empty() {
+            return;
+        }
         let is_it = |(name, parameters): &(&str, Vec<&str>)| {
             *name == call.name && parameters.len() == call.args.len()
         };
         let Some(at) = self.functions.iter().position(is_it) else {
             return;
         };
-        for (number, given) in call.args.iter().enumerate() {
-            if self.first(given, around).is_some() {
-                let parameter = self.functions[at].1[number].to_owned();
-                self.variables.insert((at + 1, parameter));
-            }
+        for number in secret {
+            let parameter = self.functions[at].1[number].to_owned();
+            self.variables.insert((at + 1, parameter));
         }
     }
 
     /// Returns the first secret whose text is part of the value of an expression. The
     /// result of another function is not: `sha256(password)` does not contain it.
     fn first(&self, expr: &Expr, around: usize) -> Option<(String, Position)> {
+        if self.variables.is_empty() && self.results.is_empty() {
+            return None;
+        }
         let any = |parts: &[Expr]| parts.iter().find_map(|part| self.first(part, around));
         match expr {
             Expr::Variable(names, _, position)
