@@ -2,6 +2,7 @@
 //! first use; from then on, the secrets of the credentials are masked in all
 //! output.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::checksums;
 use super::issued::Issued;
 use super::parameters;
 use super::read_only::ReadOnly;
-use super::s3::Addressing;
+use super::s3::{Addressing, Payloads};
 use super::transport::{Network, aws_client, certificates, local_client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
@@ -102,6 +103,7 @@ pub(super) struct Aws {
     issued: Issued,
     ec2: OnceCell<aws_sdk_ec2::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
+    payloads: Payloads,
     /// Whether a code of a multi-factor device was needed and not to be had.
     lacks_code: AtomicBool,
 }
@@ -119,6 +121,7 @@ struct Loaded {
 impl Aws {
     pub(super) fn new(options: AwsOptions, report: Reporter) -> Self {
         Self {
+            payloads: Payloads::new(is_open(&options)),
             options,
             report,
             config: OnceCell::new(),
@@ -170,12 +173,13 @@ impl Aws {
         self.s3
             .get_or_try_init(async || {
                 let config = &self.config().await?.sdk;
-                // A limit on the whole operation would break long uploads, so
-                // the timeout counts only the time without data.
+                // The read timeout begins with the request, so it includes the upload of
+                // the contents over a slow line. The SDK itself ends a transfer that
+                // stalls.
                 let mut s3 = aws_sdk_s3::config::Builder::from(config).timeout_config(
                     TimeoutConfig::builder()
                         .connect_timeout(Duration::from_secs(5))
-                        .read_timeout(Duration::from_secs(60))
+                        .read_timeout(Duration::from_secs(300))
                         .build(),
                 );
                 let addressing = self.addressing().await?;
@@ -201,6 +205,11 @@ impl Aws {
                 ))
             })
             .await
+    }
+
+    /// Returns the reader of contents for uploads.
+    pub(super) fn payloads(&self) -> &Payloads {
+        &self.payloads
     }
 
     /// Returns the region in use, for example `eu-central-1`.
@@ -461,4 +470,19 @@ impl Aws {
             certificates: pem,
         })
     }
+}
+
+/// Returns whether other machines could read and change requests to S3.
+fn is_open(options: &AwsOptions) -> bool {
+    let Some(url) = options.endpoints.s3.as_deref() else {
+        return false;
+    };
+    let url = reqwest::Url::parse(url).ok();
+    let is_loopback = |url: &reqwest::Url| {
+        let host = url.host_str().unwrap_or_default();
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host == "localhost" || address.is_some_and(|address| address.is_loopback())
+    };
+    let is_closed = |url: &reqwest::Url| url.scheme() == "https" || is_loopback(url);
+    !options.local_cloud && !url.is_some_and(|url| is_closed(&url))
 }

@@ -202,6 +202,7 @@ impl Clients {
     pub async fn s3(&self) -> Result<s3::S3<'_>> {
         Ok(s3::S3::new(
             self.aws.s3().await?,
+            self.aws.payloads(),
             self.aws.addressing().await?,
             &self.cancel,
         ))

@@ -70,16 +70,21 @@ pub(super) async fn put(
 ) -> Result<()> {
     let (bucket, key) = object;
     let s3 = cx.clients.s3().await?;
-    let upload = match upload {
+    let (upload, sent) = match upload {
         Upload::Whole => return s3.put(bucket, key, content, report).await,
         Upload::Complete => return Ok(()),
-        Upload::Parts(intent) => begin(cx, object, content, *intent).await?,
+        Upload::Parts(intent) => {
+            let upload = begin(cx, object, content, *intent).await?;
+            let sent = s3.send_parts(&upload, content, report).await?;
+            (upload, sent)
+        }
         Upload::Begun(row) => {
             report.info(format!("continuing the upload of {bucket}/{key}"));
-            UploadId::from_ledger(row.id.as_deref().unwrap_or_default())?
+            let upload = UploadId::from_ledger(row.id.as_deref().unwrap_or_default())?;
+            let sent = s3.send_missing_parts(&upload, content, report).await?;
+            (upload, sent)
         }
     };
-    let sent = s3.send_parts(&upload, content, report).await?;
     ended(cx, &upload);
     match sent {
         Sent::Complete => Ok(()),

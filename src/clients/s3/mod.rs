@@ -17,6 +17,7 @@ mod emptying;
 pub mod keys;
 mod multipart;
 mod objects;
+mod payload;
 mod pieces;
 mod places;
 mod public_access;
@@ -30,6 +31,7 @@ pub use buckets::{Creation, NameOwner, Tagged, bucket_name_fault};
 pub use copy::Source;
 pub use multipart::{IN_PARTS_ABOVE, Sent};
 pub use objects::{Content, LONGEST_PRESIGN};
+pub(super) use payload::Payloads;
 pub use places::{Places, check_file, places};
 pub use public_access::{Allowed, PoliciesBefore, Published, Publishing};
 pub use settings::{DefaultEncryption, EncryptionMethod};
@@ -40,6 +42,7 @@ pub use upload_id::UploadId;
 #[derive(Clone, Debug)]
 pub struct S3<'a> {
     client: &'a Client,
+    payloads: &'a Payloads,
     addressing: Addressing,
     cancel: &'a CancellationToken,
 }
@@ -47,11 +50,13 @@ pub struct S3<'a> {
 impl<'a> S3<'a> {
     pub(super) fn new(
         client: &'a Client,
+        payloads: &'a Payloads,
         addressing: Addressing,
         cancel: &'a CancellationToken,
     ) -> Self {
         Self {
             client,
+            payloads,
             addressing,
             cancel,
         }
@@ -186,7 +191,8 @@ mod tests {
             let mut config = config;
             config.set_endpoint_url(addressing.endpoint.clone());
             let client = Client::from_conf(config.build());
-            let s3 = S3::new(&client, addressing, &cancel);
+            let payloads = Payloads::new(false);
+            let s3 = S3::new(&client, &payloads, addressing, &cancel);
             for key in [
                 "a//b",
                 "/a",

@@ -1,5 +1,5 @@
-//! Uploads in parts: several parts at the same time, each read from the file
-//! while it is sent. Parts that S3 already has are not sent again.
+//! Uploads in parts, several at the same time. Parts that S3 already has are not sent
+//! again.
 //!
 //! S3 keeps the parts of an unfinished upload, and charges for them, until the
 //! upload is completed or aborted. Callers record an upload before it begins.
@@ -10,30 +10,30 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use aws_sdk_s3::config::RequestChecksumCalculation;
-use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumMode, ChecksumType, CompletedMultipartUpload, CompletedPart,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::counted::counted;
 use super::crc::{Counting, Crc, OF_UPLOADS};
 use super::pieces::{Piece, pieces};
 use super::upload_id::UploadId;
 use super::{Content, S3};
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::RESOURCE_METADATA;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::report::{Meter, Reporter};
 
 /// The size in bytes above which a file is uploaded in parts.
-pub const IN_PARTS_ABOVE: u64 = 64 << 20;
+pub const IN_PARTS_ABOVE: u64 = 16 << 20;
 
-/// The size of a part, unless the file needs more than 10,000 of them.
-const PART: u64 = 16 << 20;
+/// The size of a part, unless the file needs more than 10,000 of them: the least that S3
+/// accepts. Over a long distance, many small parts arrive sooner than a few large ones,
+/// because the rate of each connection has to grow.
+const PART: u64 = 5 << 20;
 
 /// How many parts of one file are sent at the same time.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 12;
 
 /// How much of a file is read at once.
 const BUFFER: usize = 128 << 10;
@@ -89,6 +89,21 @@ impl S3<'_> {
     /// Sends the parts that S3 does not have and completes the upload. A part
     /// that S3 has is kept if its checksum is that of the file's part.
     ///
+    /// Throws the same kinds as [`Self::send_parts`].
+    pub async fn send_missing_parts(
+        &self,
+        upload: &UploadId,
+        content: Content<'_>,
+        report: &Reporter,
+    ) -> Result<Sent> {
+        match self.stored_parts(upload).await? {
+            Some(stored) => self.send_others(upload, content, &stored, report).await,
+            None => Ok(Sent::Gone),
+        }
+    }
+
+    /// Sends all parts of a new upload and completes it.
+    ///
     /// Throws `invalid_option` if the file changes meanwhile. After an error,
     /// the parts stay for the next attempt.
     pub async fn send_parts(
@@ -97,15 +112,23 @@ impl S3<'_> {
         content: Content<'_>,
         report: &Reporter,
     ) -> Result<Sent> {
-        let Some(stored) = self.stored_parts(upload).await? else {
-            return Ok(Sent::Gone);
-        };
+        let none = HashMap::new();
+        self.send_others(upload, content, &none, report).await
+    }
+
+    /// Sends the parts that are not `stored` and completes the upload.
+    async fn send_others(
+        &self,
+        upload: &UploadId,
+        content: Content<'_>,
+        stored: &HashMap<i32, Stored>,
+        report: &Reporter,
+    ) -> Result<Sent> {
         let before = state(content.file)?;
         if before.0 != content.size {
             return Err(changed(content.file));
         }
         let meter = &report.meter(&upload.key, content.size);
-        let stored = &stored;
         let sends = pieces(content.size, PART)?.into_iter().map(async |piece| {
             if let Some(part) = stored.get(&piece.number)
                 && is_same(part, content.file, piece).await?
@@ -133,7 +156,7 @@ impl S3<'_> {
         (file, piece): (&Path, Piece),
         meter: &Meter,
     ) -> std::result::Result<Sealed, Failed> {
-        let body = body(file, piece.offset, piece.length).await?;
+        let mut payload = self.payloads.read(file, piece, meter).await?;
         let mut request = self
             .client
             .upload_part()
@@ -141,9 +164,12 @@ impl S3<'_> {
             .key(key)
             .upload_id(id)
             .part_number(piece.number)
-            .body(counted(body, meter.clone()));
+            .body(std::mem::take(&mut payload.body));
         if self.sends_checksums() {
-            request = request.checksum_algorithm(ChecksumAlgorithm::Crc64Nvme);
+            request = match payload.crc {
+                Some(crc) => request.checksum_crc64_nvme(crc.encode()),
+                None => request.checksum_algorithm(ChecksumAlgorithm::Crc64Nvme),
+            };
         }
         match request.send().await {
             Ok(answer) => {
@@ -247,12 +273,7 @@ impl S3<'_> {
         key: &str,
         content: Content<'_>,
     ) -> Result<bool> {
-        let all = Piece {
-            number: 1,
-            offset: 0,
-            length: content.size,
-        };
-        let crc = file_crc(content.file, all).await?;
+        let crc = file_crc(content.file, Piece::whole(content.size)).await?;
         self.has_checksum(bucket, key, content, &crc.encode()).await
     }
 
@@ -278,7 +299,7 @@ impl S3<'_> {
 
     /// Returns whether the SDK sends checksums without being asked. It does not
     /// if the configuration says `when_required`, for servers that refuse them.
-    fn sends_checksums(&self) -> bool {
+    pub(super) fn sends_checksums(&self) -> bool {
         let setting = self.client.config().request_checksum_calculation();
         setting != Some(&RequestChecksumCalculation::WhenRequired)
     }
@@ -320,22 +341,6 @@ impl From<Error> for Failed {
     fn from(error: Error) -> Self {
         Self::Because(error)
     }
-}
-
-/// Reads a part of a file while it is sent.
-pub(super) async fn body(file: &Path, offset: u64, length: u64) -> Result<ByteStream> {
-    ByteStream::read_from()
-        .path(file)
-        .offset(offset)
-        .length(Length::Exact(length))
-        .buffer_size(BUFFER)
-        .build()
-        .await
-        .map_err(|e| {
-            let message = format!("cannot read `{}`: {e}", file.display());
-            Error::new(ErrorKind::NotFound, message)
-                .hint("the file must not change or be removed during the upload")
-        })
 }
 
 /// Returns whether S3 has the same content as the file. A part without a

@@ -6,8 +6,8 @@ use std::time::Duration;
 use aws_sdk_s3::presigning::PresigningConfig;
 
 use super::S3;
-use super::counted::counted;
-use super::multipart::body;
+use super::crc::Crc;
+use super::pieces::Piece;
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::RESOURCE_METADATA;
 use crate::error::{Error, Result};
@@ -38,9 +38,8 @@ struct NewestVersion {
 }
 
 impl S3<'_> {
-    /// Uploads a file in one request; the SDK adds a checksum that S3 verifies. If the file
-    /// grows during the upload, only the bytes up to its initial size are
-    /// uploaded.
+    /// Uploads a file in one request, with a checksum that S3 verifies. If the file
+    /// has grown, only the bytes up to its initial size are uploaded.
     pub async fn put(
         &self,
         bucket: &str,
@@ -49,14 +48,19 @@ impl S3<'_> {
         report: &Reporter,
     ) -> Result<()> {
         let file = content.file.display();
-        let body = body(content.file, 0, content.size).await?;
+        let meter = report.meter(key, content.size);
+        let whole = Piece::whole(content.size);
+        let mut payload = self.payloads.read(content.file, whole, &meter).await?;
         let mut request = self.client.put_object().bucket(bucket).key(key);
         if let Some(row) = content.row {
             request = request.metadata(RESOURCE_METADATA, row);
         }
+        if self.sends_checksums() {
+            request = request.set_checksum_crc64_nvme(payload.crc.map(Crc::encode));
+        }
         request
             .content_type(content.kind)
-            .body(counted(body, report.meter(key, content.size)))
+            .body(std::mem::take(&mut payload.body))
             .send()
             .await
             .map_err(|e| aws_error(&format!("upload `{file}` to `{bucket}`"), &e))?;

@@ -24,6 +24,15 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// Returns all of an object of this size.
+    pub(super) fn whole(size: u64) -> Self {
+        Self {
+            number: 1,
+            offset: 0,
+            length: size,
+        }
+    }
+
     /// Returns the part as HTTP writes a range.
     pub(super) fn range(self) -> String {
         format!("bytes={}-{}", self.offset, self.offset + self.length - 1)
