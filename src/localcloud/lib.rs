@@ -37,6 +37,7 @@ pub mod faults;
 #[cfg(target_os = "linux")]
 mod files;
 pub mod home;
+mod injection;
 mod line;
 mod logbook;
 #[cfg(target_os = "linux")]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::http::request::Parts;
@@ -23,7 +22,8 @@ use tokio_util::task::TaskTracker;
 use super::authorization::Guard;
 use super::daemon::ACCOUNT;
 use super::ec2::{self, Answer, Ec2, Refusal, Sender};
-use super::faults::{Account, Act, Fault, Plans, When};
+use super::faults::{Account, Act, Plans};
+use super::injection::{Reset, corrupted, refusal_after, refusal_before, slow_down};
 use super::line::Line;
 use super::logbook;
 use super::mutations::Mutations;
@@ -54,18 +54,6 @@ pub(crate) struct Front {
     /// Ends the process.
     pub(crate) end: CancellationToken,
 }
-
-/// A connection reset instead of a response.
-#[derive(Debug)]
-struct Reset;
-
-impl std::fmt::Display for Reset {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("reset by a fault")
-    }
-}
-
-impl std::error::Error for Reset {}
 
 /// Serves until the process is to end. Requests in progress get 5 seconds to
 /// finish.
@@ -417,70 +405,6 @@ pub(super) fn run_of(request: &Request<Incoming>) -> Option<String> {
 fn is_form(parts: &Parts) -> bool {
     let kind = parts.headers.get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form"))
-}
-
-/// Applies a fault before the operation: an error, a reset or a delay.
-async fn refusal_before(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
-    let Some(fault) = fault else { return Ok(None) };
-    if fault.act == Act::Hang {
-        // Without `seconds`: until the client gives up.
-        let seconds = fault.seconds.unwrap_or(86_400.0);
-        tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
-        return Ok(None);
-    }
-    if fault.when == When::Before {
-        return refusal(fault);
-    }
-    Ok(None)
-}
-
-fn refusal_after(fault: Option<&Fault>) -> Result<Option<Refusal>, Reset> {
-    match fault {
-        Some(fault) if fault.when == When::After => refusal(fault),
-        _ => Ok(None),
-    }
-}
-
-fn refusal(fault: &Fault) -> Result<Option<Refusal>, Reset> {
-    let message = |default: &str| fault.message.clone().unwrap_or_else(|| default.to_owned());
-    match fault.act {
-        Act::Reset => Err(Reset),
-        Act::Throttle => Ok(Some(
-            Refusal::new("RequestLimitExceeded", message("Request limit exceeded.")).status(503),
-        )),
-        Act::Error => {
-            let code = fault.code.clone();
-            let status = fault
-                .status
-                .unwrap_or(if code.is_some() { 400 } else { 500 });
-            let code = code.unwrap_or_else(|| "InternalError".to_owned());
-            let message = message("An internal error has occurred");
-            Ok(Some(Refusal::new(code, message).status(status)))
-        }
-        _ => Ok(None),
-    }
-}
-
-/// Returns the same response with a different last byte.
-async fn corrupted(answer: Response<Body>) -> Response<Body> {
-    let (head, body) = answer.into_parts();
-    let whole = body
-        .collect()
-        .await
-        .map(http_body_util::Collected::to_bytes);
-    let mut bytes = whole.unwrap_or_default().to_vec();
-    if let Some(last) = bytes.last_mut() {
-        *last ^= 1;
-    }
-    Response::from_parts(head, Body::from(Bytes::from(bytes)))
-}
-
-/// Translates EC2's throttling error to that of S3.
-fn slow_down(refusal: Refusal) -> Refusal {
-    if refusal.code == "RequestLimitExceeded" {
-        return Refusal::new("SlowDown", "Please reduce your request rate.").status(503);
-    }
-    refusal
 }
 
 fn xml(answer: Answer) -> Response<Body> {

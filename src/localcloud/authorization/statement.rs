@@ -6,6 +6,7 @@ use super::Language;
 use super::condition::{self, Condition};
 use super::flaw::{Flaw, Flawed};
 use super::guard::Need;
+use super::listed::Listed;
 use super::mistake::{Misplaced, Step};
 use super::pattern::{Glyph, Template, matches_arn, matches_ignoring_case};
 
@@ -26,19 +27,6 @@ pub(super) struct Statement {
     actions: Listed<String>,
     resources: Listed<Template>,
     conditions: Vec<Condition>,
-}
-
-/// A list of a statement, or everything that is not in the list.
-#[derive(Clone, Debug)]
-struct Listed<T> {
-    any_of: Vec<T>,
-    negated: bool,
-}
-
-impl<T> Listed<T> {
-    fn includes(&self, matches: impl Fn(&T) -> bool) -> bool {
-        self.any_of.iter().any(matches) != self.negated
-    }
 }
 
 impl Statement {

@@ -5,93 +5,13 @@ use std::net::IpAddr;
 use hyper::http::request::Parts;
 use jiff::Timestamp;
 
-use crate::authorization::{Guard, Values};
+use crate::authorization::{Guard, Values, known_in_buckets};
 use crate::query::Query;
 use crate::s3::backend::Backend;
 use crate::signature::{CONTENT_SHA256, Place, Signed};
 
-/// Condition keys that have a value in some or all requests.
-const KNOWN: [&str; 38] = [
-    "aws:currenttime",
-    "aws:epochtime",
-    "aws:principalaccount",
-    "aws:principalarn",
-    "aws:principalisawsservice",
-    "aws:principaltype",
-    "aws:referer",
-    "aws:resourceaccount",
-    "aws:securetransport",
-    "aws:sourceip",
-    "aws:useragent",
-    "aws:userid",
-    "aws:username",
-    "aws:viaawsservice",
-    "s3:authtype",
-    "s3:delimiter",
-    "s3:if-match",
-    "s3:if-none-match",
-    "s3:max-keys",
-    "s3:prefix",
-    "s3:resourceaccount",
-    "s3:signatureage",
-    "s3:signatureversion",
-    "s3:versionid",
-    "s3:x-amz-acl",
-    "s3:x-amz-content-sha256",
-    "s3:x-amz-copy-source",
-    "s3:x-amz-grant-full-control",
-    "s3:x-amz-grant-read",
-    "s3:x-amz-grant-read-acp",
-    "s3:x-amz-grant-write",
-    "s3:x-amz-grant-write-acp",
-    "s3:x-amz-metadata-directive",
-    "s3:x-amz-object-ownership",
-    "s3:x-amz-server-side-encryption",
-    "s3:x-amz-server-side-encryption-aws-kms-key-id",
-    "s3:x-amz-storage-class",
-    "s3:x-amz-website-redirect-location",
-];
-
-/// Condition keys without a value in any request to the local cloud. Its only user
-/// has a long-term key, no organization and no tags, and does not use another
-/// service, a VPC endpoint or an access point.
-const ABSENT: [&str; 24] = [
-    "aws:calledvia",
-    "aws:calledviafirst",
-    "aws:calledvialast",
-    "aws:federatedprovider",
-    "aws:multifactorauthage",
-    "aws:multifactorauthpresent",
-    "aws:principalorgid",
-    "aws:principalorgpaths",
-    "aws:principalservicename",
-    "aws:principalservicenameslist",
-    "aws:resourceorgid",
-    "aws:resourceorgpaths",
-    "aws:sourceaccount",
-    "aws:sourcearn",
-    "aws:sourceidentity",
-    "aws:sourceorgid",
-    "aws:sourceorgpaths",
-    "aws:sourcevpc",
-    "aws:sourcevpce",
-    "aws:tokenissuetime",
-    "aws:vpcsourceip",
-    "s3:dataaccesspointaccount",
-    "s3:dataaccesspointarn",
-    "s3:tlsversion",
-];
-
 /// The keys of listings. AWS refuses them in statements about other actions.
 const OF_LISTINGS: [&str; 3] = ["s3:delimiter", "s3:max-keys", "s3:prefix"];
-
-/// Returns the lower-case name of a condition key that the local cloud can evaluate.
-pub(super) fn known(name: &str) -> Option<String> {
-    let lower = name.to_ascii_lowercase();
-    let mut all = KNOWN.iter().chain(&ABSENT);
-    let is_known = lower.starts_with("aws:principaltag/") || all.any(|known| **known == lower);
-    is_known.then_some(lower)
-}
 
 /// Whether AWS accepts a condition key only in statements about listings.
 pub(super) fn is_of_listings(key: &str) -> bool {
@@ -159,7 +79,7 @@ impl Context {
     }
 
     fn set(&mut self, name: &str, value: &str) {
-        if known(name).is_some() {
+        if known_in_buckets(name).is_some() {
             self.values.set(name, value);
         }
     }
@@ -236,20 +156,6 @@ impl Context {
         Self {
             signed: true,
             ..Self::for_tests(values)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_are_case_insensitive_and_unknown_keys_are_refused() {
-        assert_eq!(known("AWS:SourceIP").unwrap(), "aws:sourceip");
-        assert!(known("aws:PrincipalTag/team").is_some());
-        for name in ["s3:ExistingObjectTag/a", "ec2:Region", "", "sourceip"] {
-            assert_eq!(known(name), None, "{name}");
         }
     }
 }

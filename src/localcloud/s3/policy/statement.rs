@@ -7,7 +7,8 @@ use super::context::{self, Context};
 use super::principal::Principals;
 use super::syntax::{flawed, malformed, strings};
 use crate::authorization::{
-    Condition, Language, Template, matches_ignoring_case, parse_conditions,
+    Condition, Language, Listed, Template, known_in_buckets, matches_ignoring_case,
+    parse_conditions,
 };
 use crate::s3::backend::Backend;
 use crate::s3::failure::Result;
@@ -34,19 +35,6 @@ pub(super) struct Statement {
     conditions: Vec<Condition>,
 }
 
-/// A list of a statement, or everything that is not in the list.
-#[derive(Clone, Debug)]
-struct Listed<T> {
-    any_of: Vec<T>,
-    negated: bool,
-}
-
-impl<T> Listed<T> {
-    fn includes(&self, matches: impl Fn(&T) -> bool) -> bool {
-        self.any_of.iter().any(matches) != self.negated
-    }
-}
-
 impl Statement {
     /// Parses a statement of the policy of `bucket`.
     pub(super) fn parse(
@@ -56,7 +44,7 @@ impl Statement {
     ) -> Result<Self> {
         let language = Language {
             variables,
-            known: context::known,
+            known: known_in_buckets,
         };
         let Value::Object(fields) = value else {
             return Err(malformed("Invalid policy syntax."));
@@ -78,7 +66,8 @@ impl Statement {
         if actions.any_of.iter().any(|it| is_unknown(it)) {
             return Err(malformed("Policy has invalid action"));
         }
-        let resources = listed(fields, "Resource", "NotResource")?;
+        let mut resources = listed(fields, "Resource", "NotResource")?;
+        resources.any_of.iter_mut().for_each(in_own_partition);
         if !resources.any_of.iter().all(|arn| belongs_to(arn, bucket)) {
             return Err(malformed("Policy has invalid resource"));
         }
@@ -151,6 +140,17 @@ fn listed(fields: &Map<String, Value>, name: &str, negated: &str) -> Result<List
 
 fn is_unknown(action: &str) -> bool {
     actions::matching(action).next().is_none()
+}
+
+/// Writes a resource of another partition as one of the partition `aws`. The local
+/// cloud has the buckets of all regions, each of which knows its own partition only.
+fn in_own_partition(arn: &mut String) {
+    for other in ["arn:aws-cn:s3:::", "arn:aws-us-gov:s3:::"] {
+        if let Some(rest) = arn.strip_prefix(other) {
+            *arn = format!("arn:aws:s3:::{rest}");
+            return;
+        }
+    }
 }
 
 /// Whether a resource is the bucket or its objects.
