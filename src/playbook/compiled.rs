@@ -7,9 +7,10 @@ use rhai::{Engine, Scope};
 
 use super::buffers::Buffers;
 use super::check::Finding;
-use super::check::rules::DECLARATION;
+use super::check::rules::{DECLARATION, MISSING_FILE};
 use super::loading::{LoadError, Loader};
 use super::source_file::SourceFile;
+use super::stack::on_large_stack;
 use super::variables::{self, Declared};
 use super::{check, engine, imports, reading};
 use crate::context::{Context, ScriptFile};
@@ -96,6 +97,10 @@ impl Playbook {
     /// Like [`Playbook::check`], with texts that an editor has not saved yet.
     #[must_use]
     pub fn check_with(path: &Path, buffers: &Buffers) -> Checked {
+        on_large_stack(|| Self::checked(path, buffers))
+    }
+
+    fn checked(path: &Path, buffers: &Buffers) -> Checked {
         let compiled = match Compiled::read(path, buffers) {
             Ok(compiled) => compiled,
             Err(failed) => {
@@ -140,6 +145,10 @@ impl Playbook {
 
     /// Reads, compiles and checks a playbook and its imports.
     pub fn load(path: &Path) -> std::result::Result<Self, LoadError> {
+        on_large_stack(|| Self::loaded(path))
+    }
+
+    fn loaded(path: &Path) -> std::result::Result<Self, LoadError> {
         let compiled = Compiled::read(path, &Buffers::default())?;
         let faults = compiled.faults();
         if !faults.is_empty() {
@@ -190,6 +199,15 @@ impl Playbook {
             line.strip_prefix(' ').unwrap_or(line)
         });
         lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Returns a finding for each local file that the playbook names and that cannot be
+    /// read.
+    #[must_use]
+    pub fn unreadable_files(&self) -> Vec<Finding> {
+        let mut findings = check::findings(&self.engine, &self.path, &self.files);
+        findings.retain(|finding| finding.rule.code == MISSING_FILE.code);
+        findings
     }
 
     /// Returns whether the playbook has no statement, so that running it does nothing.

@@ -17,6 +17,7 @@ mod reading;
 pub mod reference;
 mod scan;
 mod source_file;
+mod stack;
 mod strange;
 mod tables;
 #[cfg(test)]

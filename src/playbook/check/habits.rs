@@ -183,6 +183,9 @@ fn neighbors(scan: &Scan, at: usize) -> Option<String> {
     if here == "print" && next < scan.chars.len() && !scan.is_at(next, "(") {
         return Some("call it with parentheses: print(..)".to_owned());
     }
+    if scan.is_at(next, "=>") && innermost(scan, at) == Some('{') && !here.is_empty() {
+        return Some("the case for all other values is written as `_ => ..`".to_owned());
+    }
     if scan.is_at(next, "=>") || scan.is_at(next, ") =>") {
         return Some("an anonymous function is written as `|x| x + 1`".to_owned());
     }
@@ -198,6 +201,21 @@ fn neighbors(scan: &Scan, at: usize) -> Option<String> {
         let is_block = matches!(&*name, "else" | "try");
         if !is_block && matches!(&*declared, "let" | "const") {
             return Some("leave the type out: `let x = ..`".to_owned());
+        }
+    }
+    None
+}
+
+/// Returns the bracket that is open at this place.
+fn innermost(scan: &Scan, at: usize) -> Option<char> {
+    let mut closed = 0_usize;
+    let before = scan.chars[..at].iter().enumerate().rev();
+    for (_, c) in before.filter(|(at, _)| scan.part(*at) == Part::Code) {
+        match c {
+            ')' | ']' | '}' => closed += 1,
+            '(' | '[' | '{' if closed == 0 => return Some(*c),
+            '(' | '[' | '{' => closed -= 1,
+            _ => {}
         }
     }
     None

@@ -16,6 +16,7 @@ pub(super) use syntax::{endless, explain as explain_syntax};
 pub(super) use unused_results::unused_results;
 pub(super) use written::{Literal, kind_of_var};
 
+mod bodies;
 mod calls;
 mod chain;
 mod closures;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rhai::{AST, ASTNode, Expr, Position, Stmt, StmtBlock};
 
-use super::variables::Bodies;
+use super::bodies::Bodies;
 
 /// Returns line and column of these calls in a file.
 ///

@@ -5,7 +5,7 @@
 
 use rhai::{AST, ASTFlags, ASTNode, BinaryExpr, Expr, Ident, Position, Stmt, StmtBlock};
 
-use super::variables::Bodies;
+use super::bodies::Bodies;
 
 /// How a variable comes into a scope.
 #[derive(Clone, Copy, PartialEq, Eq)]

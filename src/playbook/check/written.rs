@@ -47,10 +47,18 @@ impl<'a> Written<'a> {
     }
 
     /// Returns the value, if it is known before the run.
-    pub(super) fn value(&self) -> Option<Dynamic> {
+    pub(super) fn value(&self, values: &Values) -> Option<Dynamic> {
         match self {
-            Self::Code(expr) | Self::Entry(expr, _) => expr.get_literal_value(None),
+            Self::Code(expr) | Self::Entry(expr, _) => constant(expr, values),
             Self::Value(value, _) => Some(value.clone()),
+        }
+    }
+
+    /// Returns whether it is the literal `true`.
+    pub(super) fn is_true(&self) -> bool {
+        match self {
+            Self::Code(expr) | Self::Entry(expr, _) => matches!(expr, Expr::BoolConstant(true, _)),
+            Self::Value(value, _) => value.as_bool() == Ok(true),
         }
     }
 
@@ -91,6 +99,24 @@ impl<'a> Written<'a> {
             Self::Value(value, position) => constants(value, *position),
             Self::Code(_) | Self::Entry(..) => Vec::new(),
         }
+    }
+}
+
+/// Returns the value of an expression that is made of literals, and of variables that
+/// stand for literals.
+fn constant(expr: &Expr, values: &Values) -> Option<Dynamic> {
+    match values.literal(expr) {
+        Expr::Array(items, _) => {
+            let items = items.iter().map(|item| constant(item, values));
+            items.collect::<Option<rhai::Array>>().map(Dynamic::from)
+        }
+        Expr::Map(map, _) => {
+            let entries = map.0.iter();
+            let entries = entries
+                .map(|(key, value)| Some((key.name.as_str().into(), constant(value, values)?)));
+            entries.collect::<Option<Map>>().map(Dynamic::from)
+        }
+        expr => expr.get_literal_value(None),
     }
 }
 

@@ -76,7 +76,7 @@ fn text_of(expr: &Expr) -> Option<&str> {
 
 /// Whether values of this type and literals of that type are never equal. Integers and
 /// floats can be.
-fn differ(kind: &Kind, literal: Literal) -> bool {
+pub(super) fn differ(kind: &Kind, literal: Literal) -> bool {
     let numbers = [Literal::Integer, Literal::Float];
     match kind {
         Kind::Any | Kind::TextOrMap | Kind::Host | Kind::Share => false,
@@ -86,7 +86,7 @@ fn differ(kind: &Kind, literal: Literal) -> bool {
 }
 
 /// Suggests the value in the right type, or the most similar of the possible ones.
-fn hint(kind: &Kind, literal: &Expr) -> Option<String> {
+pub(super) fn hint(kind: &Kind, literal: &Expr) -> Option<String> {
     match (kind, literal) {
         (Kind::Integer | Kind::Number | Kind::Seconds, Expr::StringConstant(text, _)) => {
             let number = text.trim().parse::<f64>().is_ok();
@@ -125,7 +125,7 @@ const TYPES: [&str; 12] = [
 ];
 
 /// Returns the type of an expression, and its name for the message.
-fn known(reader: &Reader, values: &Values, expr: &Expr) -> Option<(String, Kind)> {
+pub(super) fn known(reader: &Reader, values: &Values, expr: &Expr) -> Option<(String, Kind)> {
     if let (Some(name), Some(value)) = (variable(expr), values.of(expr)) {
         let kind = match value {
             Expr::FnCall(call, _) if call.name == "var" => kind_of_var(call)?,

@@ -1,8 +1,8 @@
-//! Literal paths of files that cannot be read.
+//! Literal paths of files that cannot be read. A call in `try` may fail.
 
 use std::path::Path;
 
-use rhai::{ASTNode, Expr};
+use rhai::{ASTNode, Expr, Position, Stmt};
 
 use super::super::calls::{Call, call};
 use super::super::finding::Finding;
@@ -45,6 +45,9 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
         };
         let name = expr.name.as_str();
         creates |= CREATE.contains(&name);
+        if is_tried(nodes, position) {
+            return true;
+        }
         if expr.namespace.path.is_empty() && !file.own.contains(name) {
             let checked = Call {
                 expr,
@@ -57,6 +60,17 @@ pub(super) fn findings(file: &File) -> Vec<Finding> {
         true
     });
     if creates { Vec::new() } else { found }
+}
+
+/// Returns whether a `catch` handles the error of a call at this place.
+fn is_tried(nodes: &[ASTNode], position: Position) -> bool {
+    nodes.iter().any(|node| match node {
+        ASTNode::Stmt(Stmt::TryCatch(flow, _)) => {
+            let body = &flow.body;
+            (body.position()..=body.end_position()).contains(&position)
+        }
+        _ => false,
+    })
 }
 
 fn in_call(file: &File, call: &Call) -> Option<Finding> {

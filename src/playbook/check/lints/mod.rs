@@ -18,6 +18,7 @@ mod comparisons;
 mod files;
 mod methods;
 mod secrets;
+mod switches;
 mod unused;
 mod values;
 
@@ -51,6 +52,7 @@ pub(super) fn findings(file: &File, methods: &Methods) -> Vec<Finding> {
     all.extend(comparisons::findings(file));
     all.extend(methods.findings(file));
     all.extend(secrets::findings(file));
+    all.extend(switches::findings(file));
     all.extend(values::findings(file));
     all.extend(files::findings(file));
     all

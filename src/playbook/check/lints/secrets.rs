@@ -245,9 +245,9 @@ fn is_secret(expr: &Expr) -> bool {
         "secret" => true,
         "var" => call.args.iter().any(|given| {
             let map = Written::Code(given);
-            map.entries().iter().any(|(key, value, _)| {
-                key == "secret" && value.value().is_some_and(|v| v.as_bool() == Ok(true))
-            })
+            map.entries()
+                .iter()
+                .any(|(key, value, _)| key == "secret" && value.is_true())
         }),
         _ => false,
     }

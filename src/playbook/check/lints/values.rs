@@ -84,11 +84,16 @@ fn in_options(file: &File, call: &Call, map: &Written, read: Option<Read>) -> Ve
     let mut is_whole = true;
     for (key, value, position) in &entries {
         let value = &value.resolved(call.values);
-        in_texts(file, function, key, value, *position, &mut found);
+        let texts = Texts {
+            file,
+            call,
+            function,
+        };
+        texts.check(key, value, *position, &mut found);
         if key == "tags" {
             found.extend(in_tags(file, call, value));
         }
-        match value.value() {
+        match value.value(call.values) {
             Some(value) => known.push((key.clone(), value, *position)),
             None => is_whole = false,
         }
@@ -116,35 +121,37 @@ fn in_options(file: &File, call: &Call, map: &Written, read: Option<Read>) -> Ve
     found
 }
 
-/// Checks the text of an option, or the texts in its map or array. `path` names the
-/// option, such as `ingress.from`.
-fn in_texts(
-    file: &File,
-    function: &str,
-    path: &str,
-    value: &Written,
-    position: Position,
-    found: &mut Vec<Finding>,
-) {
-    if let Some(text) = value.text() {
-        let checked = literals::check_text(function, path, &text, false);
-        found.extend(checked.err().map(|e| {
-            let rule = match path {
-                "user_data" => &USER_DATA,
-                _ => &IMPOSSIBLE_VALUE,
-            };
-            Finding {
-                rule,
-                ..impossible(file, position, e)
-            }
-        }));
-    }
-    for item in value.items() {
-        in_texts(file, function, path, &item, item.position(), found);
-    }
-    for (key, value, position) in value.entries() {
-        let path = format!("{path}.{key}");
-        in_texts(file, function, &path, &value, position, found);
+/// Checks the texts among the options of a call.
+struct Texts<'a> {
+    file: &'a File<'a>,
+    call: &'a Call<'a>,
+    function: &'a str,
+}
+
+impl Texts<'_> {
+    /// Checks the text of an option, or the texts in its map or array. `path` names the
+    /// option, such as `ingress.from`.
+    fn check(&self, path: &str, value: &Written, position: Position, found: &mut Vec<Finding>) {
+        let value = &value.resolved(self.call.values);
+        if let Some(text) = value.text() {
+            let checked = literals::check_text(self.function, path, &text, false);
+            found.extend(checked.err().map(|e| {
+                let rule = match path {
+                    "user_data" => &USER_DATA,
+                    _ => &IMPOSSIBLE_VALUE,
+                };
+                Finding {
+                    rule,
+                    ..impossible(self.file, position, e)
+                }
+            }));
+        }
+        for item in value.items() {
+            self.check(path, &item, item.position(), found);
+        }
+        for (key, value, position) in value.entries() {
+            self.check(&format!("{path}.{key}"), &value, position, found);
+        }
     }
 }
 
@@ -168,11 +175,7 @@ fn impossible(file: &File, position: Position, mut error: Error) -> Finding {
 fn is_set(map: &Written, option: &str) -> bool {
     let entries = map.entries();
     let found = entries.iter().find(|(key, ..)| key == option);
-    found.is_some_and(|(_, value, _)| {
-        value
-            .value()
-            .is_some_and(|value| value.as_bool() == Ok(true))
-    })
+    found.is_some_and(|(_, value, _)| value.is_true())
 }
 
 #[expect(
