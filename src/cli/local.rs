@@ -182,11 +182,19 @@ impl Cloud {
                 .as_f64()
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             listeners: Listeners::default(),
+            lender: None,
             key: Some(StaticKey {
                 access_key_id: self.access.access_key_id.clone(),
                 secret_access_key: self.access.secret_access_key.clone(),
             }),
         }
+    }
+
+    /// Adds resources of the user's account to the cloud of a rehearsal.
+    pub(super) async fn lend(&self, region: &str, resources: &[Value]) -> anyhow::Result<()> {
+        let body = serde_json::json!({ "region": region, "resources": resources });
+        control(&self.access, Method::PUT, "lent", None, Some(body)).await?;
+        Ok(())
     }
 
     /// Injects faults into the requests of a run, or of all runs without their own.

@@ -17,7 +17,7 @@ use super::output::{answer, complain, fitted};
 #[cfg(feature = "local-cloud")]
 use super::prepared::{Inputs, Prepared, prepare};
 #[cfg(feature = "local-cloud")]
-use super::rehearsal::{Stage, rehearse};
+use super::rehearsal::{Lending, Source, Stage, rehearse};
 use super::settings::{shown, store};
 #[cfg(feature = "local-cloud")]
 use super::target::region;
@@ -100,7 +100,8 @@ fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
         again: true,
         webhook: None,
     };
-    let rehearsed = rehearse(&runtime, &stage, region.clone(), attempt)?;
+    let lending = Lending::default();
+    let rehearsed = rehearse(&runtime, &stage, region.clone(), attempt, lending)?;
     if rehearsed.is_interrupted {
         return Ok(Err(exit::INTERRUPTED));
     }
@@ -126,6 +127,17 @@ fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
             "the rehearsal assumed the results of {}, which the plan of the playbook lists; the \
              policy may lack what the playbook does if they differ",
             text::count(assumed, "call")
+        ));
+    }
+    let borrowed = rehearsed.loans.iter();
+    let borrowed = borrowed.filter(|loan| loan.source == Source::Assumed && !loan.name.is_empty());
+    let names: Vec<String> = borrowed
+        .map(|loan| format!("{} {}", loan.kind.words(), loan.name))
+        .collect();
+    if !names.is_empty() {
+        policy.notes.push(format!(
+            "the rehearsal assumed that the account has {}",
+            text::some_of(names, 5)
         ));
     }
     Ok(Ok(policy))

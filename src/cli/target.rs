@@ -120,6 +120,7 @@ impl CloudTarget {
                 app_name: Some(format!("autorun-{run}")),
                 consistency: None,
                 listeners: Listeners::default(),
+                lender: None,
             },
             recorded: target,
             #[cfg(feature = "local-cloud")]

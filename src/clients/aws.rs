@@ -3,6 +3,7 @@
 //! output.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::aws_error::{aws_error, no_cloud};
 use super::calls::{Listeners, Service};
 use super::checksums;
 use super::issued::Issued;
+use super::lending::{self, Lender};
 use super::parameters;
 use super::read_only::ReadOnly;
 use super::s3::{Addressing, Payloads};
@@ -77,6 +79,8 @@ pub struct AwsOptions {
     pub consistency: Option<Duration>,
     /// Who hears of the requests.
     pub listeners: Listeners,
+    /// Who lends what only the user's account has, in a rehearsal.
+    pub lender: Option<Arc<dyn Lender>>,
 }
 
 /// An access key with fixed values.
@@ -403,7 +407,10 @@ impl Aws {
             let loader = loader.use_fips(false).use_dual_stack(false);
             return Ok(Loaded {
                 sdk: loader
-                    .http_client(local_client())
+                    .http_client(lending::client(
+                        local_client(),
+                        self.options.lender.as_ref(),
+                    ))
                     .credentials_provider(self.issued.watch(SharedCredentialsProvider::new(key)))
                     .load()
                     .await,

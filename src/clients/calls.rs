@@ -309,7 +309,7 @@ impl Intercept for Recorder {
     }
 }
 
-fn cause() -> Cause {
+pub(super) fn cause() -> Cause {
     CAUSE.try_with(Clone::clone).unwrap_or_default()
 }
 
@@ -364,7 +364,7 @@ fn is_parameter(header: &str) -> bool {
 }
 
 /// Decodes the pairs of a form or of a query.
-fn pairs(form: &[u8]) -> Vec<(String, String)> {
+pub(super) fn pairs(form: &[u8]) -> Vec<(String, String)> {
     let decoded = |text: &str| {
         percent_decode_str(&text.replace('+', " "))
             .decode_utf8_lossy()

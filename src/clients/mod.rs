@@ -37,6 +37,7 @@ pub mod http;
 mod issued;
 pub(crate) mod key_file;
 pub mod keys;
+pub mod lending;
 mod local;
 pub mod marks;
 mod openssh_key;

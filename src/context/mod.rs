@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::ledger::{Ledger, Resource};
 use crate::report::Reporter;
 
-pub use rehearsal::{Assumption, Note, Rehearsal};
+pub use rehearsal::{Assumption, Note, Rehearsal, Uncertain};
 
 mod rehearsal;
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,10 +26,30 @@ pub struct Rehearsal {
     counts: Mutex<BTreeMap<String, usize>>,
     /// The first place whose assumed result the playbook can use.
     uncertain: Mutex<Option<String>>,
+    /// The first place that needs a resource which the account may not have.
+    borrowed: Arc<Uncertain>,
     /// Whether a program was assumed to run here, which may write any file.
     ran_program: AtomicBool,
     /// The waits that were skipped, in milliseconds.
     skipped: AtomicU64,
+}
+
+/// The place in the playbook from which on calls depend on something that was
+/// assumed.
+#[derive(Debug, Default)]
+pub struct Uncertain(Mutex<Option<String>>);
+
+impl Uncertain {
+    /// Begins at this place, unless it has begun before.
+    pub fn begin(&self, place: &str) {
+        if !place.is_empty() {
+            lock(&self.0).get_or_insert_with(|| place.to_owned());
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        lock(&self.0).clone()
+    }
 }
 
 /// A call with an effect, or one whose effect was assumed.
@@ -79,11 +99,13 @@ impl Assumption {
 
 impl Rehearsal {
     /// Creates empty notes. `unused_results` has the places of the calls whose
-    /// results the playbook does not use.
+    /// results the playbook does not use; `borrowed` is where it needs a resource
+    /// that the account may not have.
     #[must_use]
-    pub fn new(unused_results: BTreeSet<(String, usize, usize)>) -> Self {
+    pub fn new(unused_results: BTreeSet<(String, usize, usize)>, borrowed: Arc<Uncertain>) -> Self {
         Self {
             unused_results,
+            borrowed,
             ..Self::default()
         }
     }
@@ -91,7 +113,8 @@ impl Rehearsal {
     /// Adds a note about a call at this place of the playbook. Fails if the same
     /// call is assumed too often.
     pub fn note(&self, mut note: Note, place: (&str, usize, usize)) -> Result<()> {
-        note.follows.clone_from(&lock(&self.uncertain));
+        let uncertain = lock(&self.uncertain).clone();
+        note.follows = uncertain.or_else(|| self.borrowed.place());
         let is_answer = note.assumed.iter().any(|assumed| assumed.is_answer);
         let (source, line, column) = place;
         let unused = (source.to_owned(), line, column);
@@ -190,7 +213,7 @@ mod tests {
     #[test]
     fn what_comes_after_a_used_answer_may_depend_on_it() {
         let unused = BTreeSet::from([("a".to_owned(), 1, 1)]);
-        let rehearsal = Rehearsal::new(unused);
+        let rehearsal = Rehearsal::new(unused, Arc::default());
         let wait = Duration::from_secs(5);
         rehearsal
             .note(note("a:1", Some(true)), ("a", 1, 1))
@@ -207,6 +230,21 @@ mod tests {
         assert_eq!(rehearsal.skipped(), wait);
         let follows: Vec<_> = rehearsal.notes().into_iter().map(|n| n.follows).collect();
         assert_eq!(follows, [None, None, None, Some("a:3".to_owned())]);
+    }
+
+    #[test]
+    fn what_comes_after_an_assumed_resource_depends_on_it_and_waits() {
+        let borrowed = Arc::new(Uncertain::default());
+        let rehearsal = Rehearsal::new(BTreeSet::new(), Arc::clone(&borrowed));
+        let at = |line: usize| rehearsal.note(note(&format!("a:{line}"), None), ("a", line, 1));
+        at(1).unwrap();
+        borrowed.begin("");
+        borrowed.begin("a:2");
+        borrowed.begin("a:3");
+        at(2).unwrap();
+        let follows: Vec<_> = rehearsal.notes().into_iter().map(|n| n.follows).collect();
+        assert_eq!(follows, [None, Some("a:2".to_owned())]);
+        assert!(!rehearsal.skips(Duration::from_secs(5)));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use s3s::Body;
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 
+use super::ec2::Lent;
 use super::faults::Settings;
 use super::server::{Front, json_body, plain, run_of};
 use super::visitors::Visitor;
@@ -40,6 +41,7 @@ impl Front {
                 self.plans.forget(run_of(&request).as_deref());
                 json_body(&json!({}))
             }
+            (&Method::PUT, "lent") => self.lend(request, visitor).await,
             (&Method::POST, "down") => {
                 self.end.cancel();
                 json_body(&json!({}))
@@ -70,6 +72,21 @@ impl Front {
             .map_err(|e| e.to_string())
             .and_then(|settings| self.plans.set(run.as_deref(), &settings));
         match set {
+            Ok(()) => json_body(&json!({})),
+            Err(why) => plain(StatusCode::BAD_REQUEST, &format!("{why}\n")),
+        }
+    }
+
+    /// Adds resources of the user's account to the cloud of a rehearsal.
+    async fn lend(&self, request: Request<Incoming>, visitor: &Visitor<'_>) -> Response<Body> {
+        let Ok(form) = visitor.form(request.into_body()).await else {
+            return plain(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the body is too long or did not arrive in time\n",
+            );
+        };
+        let lent = serde_json::from_slice::<Lent>(&form.bytes).map_err(|e| e.to_string());
+        match lent.and_then(|lent| self.ec2.lend(lent).map_err(|e| e.to_string())) {
             Ok(()) => json_body(&json!({})),
             Err(why) => plain(StatusCode::BAD_REQUEST, &format!("{why}\n")),
         }

@@ -44,6 +44,8 @@ mod network_interfaces;
 mod notify;
 mod package;
 mod plan;
+mod plan_borrowed;
+mod plan_faults;
 mod policy;
 mod reboots;
 mod report;

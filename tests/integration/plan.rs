@@ -16,7 +16,7 @@ use crate::support::{Autorun, Ended, Lab, root, signal, started};
 const SOON: Duration = Duration::from_secs(60);
 
 /// Returns the plan that was printed as JSON.
-fn plan_of(ended: &Ended) -> Value {
+pub(crate) fn plan_of(ended: &Ended) -> Value {
     let line = ended.stdout.lines().last().unwrap_or_default();
     serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {}\n{}", ended.stdout, ended.stderr))
 }
@@ -33,12 +33,12 @@ fn assumed(plan: &Value) -> BTreeSet<String> {
 }
 
 /// An account: a local cloud with these settings, and the environment to reach it.
-struct Account {
+pub(crate) struct Account {
     cloud: LocalCloud,
 }
 
 impl Account {
-    fn with(faults: &str) -> Self {
+    pub(crate) fn with(faults: &str) -> Self {
         let account = Self {
             cloud: LocalCloud::start(),
         };
@@ -47,7 +47,7 @@ impl Account {
     }
 
     /// Replaces the settings of the account.
-    fn set(&self, faults: &str) {
+    pub(crate) fn set(&self, faults: &str) {
         let file = self.cloud.home().join("account.toml");
         fs::write(&file, faults).unwrap();
         let set = self.cloud.plain().args(["cloud", "up", "--faults"]);
@@ -55,7 +55,7 @@ impl Account {
     }
 
     /// Runs a command of autorun for this account.
-    fn autorun(&self) -> Autorun {
+    pub(crate) fn autorun(&self) -> Autorun {
         let cloud = self.cloud.home().display().to_string();
         let autorun = Autorun::new().env("AUTORUN_CLOUD_HOME", &cloud);
         let variables = self.cloud.env().into_iter();
@@ -63,16 +63,22 @@ impl Account {
     }
 
     /// Plans a playbook, whose text is given.
-    fn plan(&self, playbook: &str) -> Ended {
+    pub(crate) fn plan(&self, playbook: &str) -> Ended {
+        self.plan_with(playbook, &[])
+    }
+
+    /// Plans a playbook with more arguments.
+    pub(crate) fn plan_with(&self, playbook: &str, arguments: &[&str]) -> Ended {
         let autorun = self.autorun();
         let file = autorun.home.path().join("planned.rhai");
         fs::write(&file, playbook).unwrap();
         let file = file.display().to_string();
-        autorun.args(["plan", &file, "--output", "json"]).run()
+        let autorun = autorun.args(["plan", &file, "--output", "json"]);
+        autorun.args(arguments).run()
     }
 
     /// Returns the messages of all faults that a plan finds.
-    fn faults(&self, playbook: &str) -> Vec<String> {
+    pub(crate) fn faults(&self, playbook: &str) -> Vec<String> {
         let ended = self.plan(playbook).exits(1);
         let plan = plan_of(&ended);
         let faults = plan["account"]["faults"].as_array().unwrap();
@@ -88,7 +94,7 @@ impl Account {
     }
 
     /// Returns how many requests have asked for a change.
-    fn mutations(&self) -> u64 {
+    pub(crate) fn mutations(&self) -> u64 {
         let file = self.cloud.home().join("access/0.json");
         let access: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
         let token = format!("x-autorun-token: {}", access["token"].as_str().unwrap());
@@ -100,110 +106,6 @@ impl Account {
         let status: Value = serde_json::from_slice(&answer.stdout).unwrap();
         status["mutations"].as_u64().unwrap()
     }
-}
-
-#[track_caller]
-fn names(faults: &[String], wanted: &str) {
-    let found = faults.iter().any(|fault| fault.contains(wanted));
-    assert!(found, "no fault with `{wanted}` in {faults:#?}");
-}
-
-const SERVER: &str = r#"
-let key = create_key_pair("existing");
-let group = create_security_group("web", #{ ingress: [#{ port: 80 }] });
-let bucket = create_bucket("pictures-of-another", #{ exact: true });
-let server = launch_instance(#{ name: "web", image: "ami-0123456789abcdef0", type: "t3.micro",
-    key_pair: key, security_groups: [group], wait: false });
-elastic_ip(wait_until_running(server));
-upload_image(bucket, "assets/logo.png", #{ public: true });
-"#;
-
-#[test]
-fn one_plan_names_many_faults_and_changes_nothing() {
-    let account = Account::with("");
-    let made = account
-        .autorun()
-        .playbook("create_key_pair(\"existing\");")
-        .run();
-    let _ = made.exits(0);
-    account.set(
-        "[account]\nblocks_public = true\nelastic_ips = 0\ntaken_buckets = [\"pictures-of-another\"]\n\
-         [[fault]]\noperation = \"CreateSecurityGroup\"\ntimes = 0\ndo = \"error\"\n\
-         code = \"UnauthorizedOperation\"\nstatus = 403\n\
-         message = \"You are not authorized to perform this operation.\"\n",
-    );
-    let before = account.mutations();
-    let faults = account.faults(SERVER);
-    names(&faults, "key pair `existing` already exists");
-    names(&faults, "not authorized");
-    names(&faults, "pictures-of-another");
-    names(&faults, "ami-0123456789abcdef0");
-    names(&faults, "Elastic IP address");
-    names(&faults, "blocks public access");
-    assert_eq!(account.mutations(), before);
-}
-
-#[test]
-fn faults_that_hide_others_are_named_one_by_one() {
-    let account = Account::with("[account]\nno_default_vpc = true\n");
-    let before = account.mutations();
-    let launch =
-        |options: &str| format!("launch_instance(#{{ name: \"web\", wait: false{options} }});");
-    let server = launch("");
-    names(&account.faults(&server), "no default VPC");
-
-    account.set("[account]\nnot_offered = { \"t3.micro\" = [\"us-east-1a\"] }\n");
-    let placed = "let net = create_network(\"net\");";
-    let placed = format!(
-        "{placed}\n{}",
-        launch(", type: \"t3.micro\", subnet: net.public_subnet")
-    );
-    names(&account.faults(&placed), "us-east-1a does not offer");
-
-    // The image of another region, which exists there.
-    let ids = "print(latest_amazon_linux().id);";
-    let other = account
-        .autorun()
-        .playbook(ids)
-        .args(["--region", "eu-central-1"])
-        .run();
-    let image = other.exits(0).stdout.trim().to_owned();
-    account.set("");
-    names(
-        &account.faults(&launch(&format!(", image: \"{image}\""))),
-        &image,
-    );
-
-    names(&account.faults(&launch(", type: \"t9.huge\"")), "t9.huge");
-    let script = "let script = \"#!/bin/sh\\n\"; for n in 0..1700 { script += \"# 3456789\\n\"; }";
-    let long = format!("{script}\n{}", launch(", user_data: script"));
-    names(&account.faults(&long), "EC2 accepts at most");
-
-    account.set("[account]\nexpired_token = true\n");
-    names(&account.faults(&server), "expired");
-    account.set("[account]\nclock_skew_seconds = 3600\n");
-    let skewed = account.faults(&server);
-    assert_eq!(skewed.len(), 1, "{skewed:?}");
-    account.set("[account]\ndisabled_regions = [\"us-east-1\"]\n");
-    let disabled = account.faults(&server);
-    assert_eq!(disabled.len(), 1, "{disabled:?}");
-    account.set("");
-    assert_eq!(account.mutations(), before);
-}
-
-#[test]
-fn an_account_without_credentials_is_a_fault() {
-    let cloud = tempfile::tempdir().unwrap();
-    let autorun = Autorun::new()
-        .env("AUTORUN_CLOUD_HOME", &cloud.path().display().to_string())
-        .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-        .env("AWS_REGION", "eu-central-1");
-    let file = autorun.home.path().join("planned.rhai");
-    fs::write(&file, "create_bucket(\"pictures\");").unwrap();
-    let file = file.display().to_string();
-    let ended = autorun.args(["plan", &file]).run().exits(1);
-    assert!(ended.stdout.contains("1 fault"), "{}", ended.stdout);
-    assert!(ended.stdout.contains("credentials"), "{}", ended.stdout);
 }
 
 #[test]

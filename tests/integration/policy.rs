@@ -421,6 +421,34 @@ fn a_run_without_requests_has_no_policy() {
     assert!(message.contains("`autorun policy PLAYBOOK`"), "{message}");
 }
 
+#[test]
+fn a_playbook_that_calls_no_service_needs_no_permission() {
+    let home = Home::new();
+    for (playbook, variables) in [
+        ("cleanup_expired", vec![]),
+        ("hello_hosts", vec!["hosts=admin@192.0.2.10"]),
+        (
+            "monitor_webserver",
+            vec!["url=http://192.0.2.10/", "for=0.1", "every=0.1", "slo=0.0"],
+        ),
+        (
+            "rolling_update",
+            vec!["hosts=admin@192.0.2.10", "command=true", "url="],
+        ),
+    ] {
+        let file = format!("playbooks/{playbook}.rhai");
+        let variables = variables
+            .into_iter()
+            .flat_map(|variable| ["--set", variable]);
+        let arguments: Vec<&str> = ["policy", &file].into_iter().chain(variables).collect();
+        let message = home.call(&arguments).run().exits(2).messages();
+        assert!(
+            message.contains("no request to AWS"),
+            "{playbook}: {message}"
+        );
+    }
+}
+
 /// A playbook that creates a resource of each kind, of which some are in a bucket
 /// and in a security group that other runs created.
 const EVERYTHING: &str = r#"
@@ -429,6 +457,7 @@ let others = var("bucket", "", "A bucket that exists");
 let opened = var("group", "", "A security group that exists");
 let bucket = create_bucket(name);
 upload_file(bucket, "assets/logo.png", #{ key: "logo.png" });
+upload_file(bucket, var("large", "", "A file that is sent in parts"), #{ key: "large" });
 object_url(bucket, "logo.png", #{ public: true });
 let existing = create_bucket(others, #{ exact: true });
 upload_file(existing, "assets/logo.png", #{ key: "logo.png" });
@@ -467,12 +496,18 @@ fn resume_and_destroy_need_no_more_than_the_policy_has() {
     let group = before.column("id FROM resource WHERE kind = 'security_group'");
     let bucket = format!("bucket={bucket}");
     let group = format!("group={group}");
-    let run = home.run(EVERYTHING, &["--set", &bucket, "--set", &group]);
+    let large = home.dir.path().join("large");
+    fs::File::create(&large).unwrap().set_len(65 << 20).unwrap();
+    let large = format!("large={}", large.display());
+    let given = ["--set", &bucket, "--set", &group, "--set", &large];
+    let run = home.run(EVERYTHING, &given);
     let kinds = home.columns("DISTINCT kind FROM resource ORDER BY kind");
-    assert_eq!(kinds.len(), 17, "{kinds:?}");
+    assert_eq!(kinds.len(), 18, "{kinds:?}");
     let policy = home.policy(&run);
     home.sql("DELETE FROM request");
 
+    // As if the run had ended before the last request of the upload.
+    home.sql("UPDATE resource SET state = 'live' WHERE kind = 'multipart_upload'");
     home.doubt();
     home.call(&["resume", &run]).run().exits(0);
     home.doubt();

@@ -96,11 +96,10 @@ pub(super) fn describe(note: &Note, names: &Names) -> Described {
         "upload_file" | "upload_image" => {
             let file = file_of(note, names);
             let about = size(&note.result);
-            one(format!(
-                "{file} to s3://{}/{}{about}",
-                label(0),
-                result("key")
-            ))
+            // A call that failed has no result.
+            let wanted = argument(2)["key"].as_str().unwrap_or_default();
+            let key = found(&result("key"), wanted);
+            one(format!("{file} to s3://{}/{key}{about}", label(0)))
         }
         "upload_dir" => {
             let about = files(&note.result);

@@ -22,6 +22,8 @@ pub(super) fn json(plan: &Plan) -> Value {
         "open": plan.outline.open,
         "public": plan.outline.public,
         "stays_up": plan.outline.stays_up,
+        "unreadable": plan.unreadable,
+        "borrowed": plan.loans,
         "differences": plan.differences,
         "account": plan.account,
     })

@@ -11,9 +11,11 @@ mod outline;
 mod words;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -25,14 +27,14 @@ use super::inputs::load;
 use super::local::{Cloud, CloudNeed};
 use super::output::{answer, complain};
 use super::prepared::{Inputs, Prepared, prepare};
-use super::rehearsal::{Rehearsed, Stage, rehearse};
+use super::rehearsal::{Lending, Loan, Rehearsed, Stage, rehearse, texts};
 use super::settings::{data_dir, existing_store, local, shown};
 use super::target::{CloudTarget, region};
 use super::variables::Settled;
 use crate::clients::{AwsOptions, Clients};
 use crate::error::exit;
 use crate::ledger::Run;
-use crate::playbook::{self, Playbook};
+use crate::playbook::{self, Finding, Playbook};
 use crate::report::{Outcome, Output, Reporter};
 use account::{Account, Question};
 use differences::Differences;
@@ -54,6 +56,11 @@ pub(super) struct Plan {
     skipped: Duration,
     variables: BTreeMap<String, Value>,
     outline: Outline,
+    /// The files that the playbook names and that cannot be read, if the rehearsal
+    /// failed: it stops at the first one.
+    unreadable: Vec<Unreadable>,
+    /// What the rehearsal has from the account, or assumed there.
+    loans: Vec<Loan>,
     differences: Option<Differences>,
     /// What the account answered, if it was asked.
     account: Option<Account>,
@@ -61,6 +68,28 @@ pub(super) struct Plan {
     _stage: Stage,
     /// The paths of the rehearsal's files, and the paths that a run uses instead.
     paths: Vec<(String, String)>,
+}
+
+/// A file that cannot be read.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    message: String,
+    /// The place in the playbook that needs it.
+    place: String,
+}
+
+impl Unreadable {
+    fn all(playbook: &Playbook) -> Vec<Self> {
+        let findings = playbook.unreadable_files().into_iter();
+        let one = |finding: Finding| Self {
+            message: finding.error.to_string(),
+            place: format!(
+                "{}:{}",
+                finding.error.place.source, finding.error.place.line
+            ),
+        };
+        findings.map(one).collect()
+    }
 }
 
 pub(super) fn plan(arguments: PlanArgs) -> anyhow::Result<u8> {
@@ -120,10 +149,10 @@ fn asked(runtime: &Runtime, arguments: &RunArgs) -> anyhow::Result<Option<AwsOpt
     Ok(Some(read_only(runtime.block_on(target)?.aws)))
 }
 
-/// Returns the texts in which the ids of existing resources may be.
-fn written(playbook: &Playbook, settled: &Settled) -> Vec<String> {
-    let values = settled.values.values().map(Value::to_string);
-    playbook.texts().into_values().chain(values).collect()
+fn account_clients(options: AwsOptions, report: &Reporter) -> anyhow::Result<Arc<Clients>> {
+    let cancel = CancellationToken::new();
+    let clients = Clients::new(options, local()?, report.silent(), cancel);
+    Ok(Arc::new(clients))
 }
 
 /// What the user decided about a plan.
@@ -200,8 +229,13 @@ impl Plan {
             region,
         } = rehearsal;
         let path = playbook.path().to_owned();
-        let written = written(&playbook, &settled);
+        let written = texts(&playbook, &settled);
+        let store = existing_store(report)?;
+        let account = asked
+            .map(|options| account_clients(options, report))
+            .transpose()?;
         let launches = playbook.launches_instances();
+        let unreadable = Unreadable::all(&playbook);
         let mut stage = Stage::start(runtime)?;
         let attempt = Attempt {
             playbook,
@@ -214,12 +248,14 @@ impl Plan {
             again: true,
             webhook: None,
         };
-        let rehearsed = rehearse(runtime, &stage, region.clone(), attempt)?;
-        let account = match asked {
-            Some(options) if !rehearsed.is_interrupted => {
+        let lending = Lending {
+            account: account.clone(),
+            owner: store.as_ref().map(|store| store.owner().to_owned()),
+        };
+        let rehearsed = rehearse(runtime, &stage, region.clone(), attempt, lending)?;
+        let account = match account {
+            Some(there) if !rehearsed.is_interrupted => {
                 let here = stage.clients(region, report)?;
-                let there =
-                    Clients::new(options, local()?, report.silent(), CancellationToken::new());
                 let question = Question {
                     rehearsed: &rehearsed,
                     stage: &here,
@@ -230,8 +266,8 @@ impl Plan {
             _ => None,
         };
         stage.end();
-        let differences = match existing_store(report)? {
-            Some(store) => differences::differences(&store, &rehearsed.record),
+        let differences = match &store {
+            Some(store) => differences::differences(store, &rehearsed.record),
             None => Ok(None),
         };
         let paths = vec![
@@ -256,6 +292,11 @@ impl Plan {
             skipped: rehearsed.skipped,
             variables: rehearsed.record.run.about.variables.clone(),
             outline: Outline::of(&rehearsed),
+            unreadable: match rehearsed.error {
+                Some(_) => unreadable,
+                None => Vec::new(),
+            },
+            loans: rehearsed.loans,
             differences: differences.map_err(|e| shown(&e))?,
             account,
             _stage: stage,

@@ -7,6 +7,7 @@ use super::Plan;
 use super::account::Account;
 use super::differences::Differences;
 use super::outline::{Entry, Outline, Section};
+use crate::cli::rehearsal::{Loan, Source};
 use crate::report::{Reporter, text};
 
 /// Width of the text.
@@ -29,6 +30,13 @@ pub(super) fn words(plan: &Plan) -> String {
         out.push_str("\nit would create, change, copy, run and delete nothing\n");
     }
     legend(&mut out, &plan.outline);
+    borrowed(&mut out, &plan.loans);
+    if !plan.unreadable.is_empty() {
+        out.push_str("\nfiles that cannot be read\n");
+        for file in &plan.unreadable {
+            placed(&mut out, &format!("  {}", file.message), &file.place);
+        }
+    }
     end(&mut out, plan);
     if let Some(differences) = &plan.differences {
         differs(&mut out, differences);
@@ -83,20 +91,11 @@ fn line(out: &mut String, entry: &Entry) {
         (true, Some(_)) => "~ ",
         (true, None) => "  ",
     };
-    let place = entry.place.rsplit('/').next().unwrap_or_default();
     let branch = match entry.branch.trim_start_matches('/') {
         "" => String::new(),
         branch => format!(" [{}]", branch.replace("#1", "")),
     };
-    let what = format!("{mark}{}{branch}", entry.what);
-    let used = what.chars().count() + 2 + place.chars().count();
-    if used <= COLUMNS {
-        let gap = " ".repeat(COLUMNS - used + 2);
-        let _ = writeln!(out, "{what}{gap}{place}");
-    } else {
-        let _ = writeln!(out, "{}", text::wrap(&what, 6));
-        let _ = writeln!(out, "{place:>COLUMNS$}");
-    }
+    placed(out, &format!("{mark}{}{branch}", entry.what), &entry.place);
     let assumed = entry.assumed.iter().filter(|assumed| assumed.is_answer);
     let assumed = assumed.map(|assumed| format!("assumed: {}", assumed.result));
     let follows = entry.follows.iter().filter(|_| entry.assumed.is_empty());
@@ -119,6 +118,19 @@ fn line(out: &mut String, entry: &Entry) {
     }
 }
 
+/// Writes a line with its place at the right margin.
+fn placed(out: &mut String, what: &str, place: &str) {
+    let place = place.rsplit('/').next().unwrap_or_default();
+    let used = what.chars().count() + 2 + place.chars().count();
+    if used <= COLUMNS {
+        let gap = " ".repeat(COLUMNS - used + 2);
+        let _ = writeln!(out, "{what}{gap}{place}");
+    } else {
+        let _ = writeln!(out, "{}", text::wrap(what, 6));
+        let _ = writeln!(out, "{place:>COLUMNS$}");
+    }
+}
+
 /// Explains the marks that occur.
 fn legend(out: &mut String, outline: &Outline) {
     let steps = &outline.steps;
@@ -131,6 +143,32 @@ fn legend(out: &mut String, outline: &Outline) {
     }
     if follows {
         out.push_str("~ was done in the rehearsal, and may depend on an assumed result\n");
+    }
+}
+
+/// Lists what the playbook needs and did not create.
+fn borrowed(out: &mut String, loans: &[Loan]) {
+    for (source, title) in [
+        (Source::Account, "taken from the account"),
+        (Source::Assumed, "assumed to be in the account"),
+        (
+            Source::Missing,
+            "assumed, although the account does not have it",
+        ),
+    ] {
+        let loans: Vec<&Loan> = loans.iter().filter(|loan| loan.source == source).collect();
+        if !loans.is_empty() {
+            let _ = writeln!(out, "\n{title}");
+        }
+        for loan in loans {
+            let kind = loan.kind.words();
+            let what = match (loan.name.as_str(), &loan.label) {
+                ("", _) => format!("no {kind} that the search finds"),
+                (id, Some(name)) => format!("{kind} {name} ({id})"),
+                (name, None) => format!("{kind} {name}"),
+            };
+            placed(out, &format!("  {what}"), &loan.place);
+        }
     }
 }
 
@@ -183,6 +221,9 @@ fn asked(out: &mut String, account: &Account) {
         if let Some(hint) = &fault.hint {
             add(&format!("  hint:  {hint}"), 9);
         }
+    }
+    for line in &account.notes {
+        add(&format!("  note: {line}"), 8);
     }
     for line in &account.checked {
         add(&format!("  checked: {line}"), 11);

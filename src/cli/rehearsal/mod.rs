@@ -5,11 +5,15 @@
 //! root, instances boot; without root they exist as records only.
 
 mod abandoned;
+mod borrowing;
+mod loans;
 mod perform;
 
-pub(super) use perform::{Rehearsed, rehearse};
+pub(super) use loans::{Kind, Loan, Source};
+pub(super) use perform::{Lending, Rehearsed, rehearse, texts};
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use autorun_localcloud::daemon::{self, OfCaller};
@@ -28,7 +32,7 @@ use crate::report::Reporter;
 /// They end when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Stage {
-    cloud: Cloud,
+    cloud: Arc<Cloud>,
     /// Ends the process when it is dropped.
     process: OfCaller,
     directory: Directory,
@@ -61,7 +65,7 @@ impl Stage {
         let cloud = runtime.block_on(Cloud::at(home))?;
         let cloud = cloud.context("the local cloud of the rehearsal does not respond")?;
         Ok(Self {
-            cloud,
+            cloud: Arc::new(cloud),
             process,
             directory,
         })

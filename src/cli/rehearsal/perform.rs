@@ -4,21 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::sync::{Mutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 
 use super::Stage;
+use super::borrowing::Borrower;
+use super::loans::Loan;
 use crate::cli::attempt::Attempt;
 use crate::cli::engine::{End, execute};
 use crate::cli::inputs::process_environment;
 use crate::cli::settings::shown;
 use crate::cli::signals::Signals;
+use crate::cli::variables::Settled;
 use crate::clients::Clients;
 use crate::clients::calls::{Call, Calls, Listener};
 use crate::clients::ec2::Ingress;
-use crate::context::{Context, Note, Parts, Rehearsal};
+use crate::clients::lending::Lender;
+use crate::context::{Context, Note, Parts, Rehearsal, Uncertain};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{ResourceKind, RunRecord};
+use crate::playbook::Playbook;
 use crate::policy::Recorder;
 
 /// What a playbook did in a rehearsal.
@@ -47,6 +54,26 @@ pub(in crate::cli) struct Rehearsed {
     pub(in crate::cli) images: BTreeMap<String, String>,
     /// The distinct requests to AWS.
     pub(in crate::cli) calls: Vec<Arc<Call>>,
+    /// What it did not create and has from the account, or assumed.
+    pub(in crate::cli) loans: Vec<Loan>,
+}
+
+/// Who lends a rehearsal what it did not create.
+#[derive(Default)]
+pub(in crate::cli) struct Lending {
+    /// The clients of the user's account, which only look; `None` if it must not be
+    /// asked.
+    pub(in crate::cli) account: Option<Arc<Clients>>,
+    /// The tag of the user's ledger.
+    pub(in crate::cli) owner: Option<String>,
+}
+
+/// Returns the texts in which the ids of existing resources may be.
+pub(in crate::cli) fn texts(playbook: &Playbook, settled: &Settled) -> Vec<String> {
+    let values = settled.values.values().map(Value::to_string);
+    let environment = process_environment().into_values();
+    let texts = playbook.texts().into_values();
+    texts.chain(values).chain(environment).collect()
 }
 
 /// Runs a playbook on a stage. The attempt has the ledger of the stage.
@@ -55,9 +82,24 @@ pub(in crate::cli) fn rehearse(
     stage: &Stage,
     region: Option<String>,
     mut attempt: Attempt,
+    lending: Lending,
 ) -> anyhow::Result<Rehearsed> {
     let cancel = CancellationToken::new();
-    let mut aws = stage.aws_options(region);
+    let mut aws = stage.aws_options(region.clone());
+    let uncertain = Arc::new(Uncertain::default());
+    let borrower = Arc::new(Borrower {
+        cloud: Arc::clone(&stage.cloud),
+        stage: stage.clients(region, &attempt.report)?,
+        region: aws.region.clone().unwrap_or_default(),
+        account: lending.account,
+        texts: texts(&attempt.playbook, &attempt.settled),
+        owners: (lending.owner).map(|owner| [owner, attempt.store.owner().to_owned()]),
+        uncertain: Arc::clone(&uncertain),
+        report: attempt.report.clone(),
+        can_ask: OnceCell::new(),
+        known: Mutex::default(),
+    });
+    aws.lender = Some(Arc::clone(&borrower) as Arc<dyn Lender>);
     let calls = Arc::new(Calls::default());
     aws.listeners.add(Arc::clone(&calls) as Arc<dyn Listener>);
     let report = attempt.report.clone();
@@ -81,7 +123,7 @@ pub(in crate::cli) fn rehearse(
         files: attempt.playbook.script_files(),
         run_tags: attempt.run.about.tags,
         ttl: attempt.run.about.ttl.map(Duration::from_secs),
-        rehearsal: Some(Rehearsal::new(attempt.playbook.unused_results())),
+        rehearsal: Some(Rehearsal::new(attempt.playbook.unused_results(), uncertain)),
     };
     let cx = Context::new(parts, report);
     stop_at_signal(runtime, &cx)?;
@@ -109,6 +151,7 @@ pub(in crate::cli) fn rehearse(
         my_ip: left.my_ip,
         images: left.images,
         calls,
+        loans: runtime.block_on(borrower.loans()),
     })
 }
 

@@ -34,8 +34,8 @@ static KNOWN: &[Family] = &[
     any(
         &["UnauthorizedOperation", "AccessDenied"],
         ErrorKind::Denied,
-        "request an IAM policy that allows this action, or use another `--profile`; \
-         `aws sts get-caller-identity` shows your identity",
+        "request an IAM policy that allows this action (`autorun policy PLAYBOOK` prints it), \
+         or use another `--profile`; `aws sts get-caller-identity` shows your identity",
     ),
     any(
         &["ExpiredToken", "RequestExpired"],

@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(encoded, Some("abc_-9"));
         let hint = hint("UnauthorizedOperation", "RunInstances", 403, message).unwrap();
         assert!(
-            hint.contains("policy that allows ec2:RunInstances, or"),
+            hint.contains("policy that allows ec2:RunInstances ("),
             "{hint}"
         );
     }

@@ -4,7 +4,7 @@ use aws_sdk_ec2::types::{AccountAttribute, LocationType};
 
 use super::Ec2;
 use super::tags::filter;
-use crate::clients::aws_error::aws_error;
+use crate::clients::aws_error::{Code, aws_error, code};
 use crate::error::Result;
 
 impl Ec2<'_> {
@@ -55,16 +55,39 @@ impl Ec2<'_> {
         Ok(zone.map(str::to_owned))
     }
 
-    /// Returns the id of any subnet.
-    pub async fn any_subnet(&self) -> Result<Option<String>> {
+    /// Returns the ids of any subnet and of its VPC.
+    pub async fn any_subnet(&self) -> Result<Option<(String, String)>> {
         let answer = self
             .client
             .describe_subnets()
             .send()
             .await
             .map_err(|e| aws_error("look up the subnets", &e))?;
-        let first = answer.subnets().first().and_then(|s| s.subnet_id());
-        Ok(first.map(str::to_owned))
+        let mut ids = answer.subnets().iter().filter_map(|subnet| {
+            Some((subnet.subnet_id()?.to_owned(), subnet.vpc_id()?.to_owned()))
+        });
+        Ok(ids.next())
+    }
+
+    /// Returns whether an account on the free plan could not launch this type. The
+    /// dry run names nothing but the type and what every launch needs, so EC2 refuses
+    /// the combination only for this reason.
+    pub async fn is_refused_by_plan(
+        &self,
+        instance_type: &str,
+        image: &str,
+        subnet: Option<&str>,
+    ) -> bool {
+        let request = self.client.run_instances();
+        let request = request
+            .instance_type(instance_type.into())
+            .image_id(image)
+            .set_subnet_id(subnet.map(str::to_owned))
+            .min_count(1)
+            .max_count(1)
+            .dry_run(true);
+        let refused = request.send().await.err();
+        refused.is_some_and(|e| code(&e) == Code::InvalidParameterCombination)
     }
 
     /// Returns whether a VPC has a security group with this name.

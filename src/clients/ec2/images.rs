@@ -160,7 +160,7 @@ fn numbers(version: &str) -> Vec<u64> {
 
 /// Returns the login user: that of the instance of which the image was made, or
 /// the one that the publisher documents.
-fn user(image: &aws_sdk_ec2::types::Image) -> String {
+pub(super) fn user(image: &aws_sdk_ec2::types::Image) -> String {
     let mut tags = image.tags().iter();
     if let Some(user) = tags.find(|tag| tag.key() == Some(USER_TAG)) {
         return user.value().unwrap_or_default().to_owned();

@@ -100,6 +100,19 @@ impl Ec2<'_> {
     }
 }
 
+/// Returns the architecture that the name of a type suggests: a `g` after the number
+/// of the family means AWS's own processors.
+#[must_use]
+pub fn likely_architecture(name: &str) -> &'static str {
+    let family = name.split('.').next().unwrap_or_default();
+    let after = family.trim_start_matches(char::is_alphabetic);
+    if after.contains('g') {
+        "arm64"
+    } else {
+        "x86_64"
+    }
+}
+
 fn type_info(info: &InstanceTypeInfo) -> TypeInfo {
     let mib = info
         .memory_info()
@@ -126,5 +139,23 @@ fn type_info(info: &InstanceTypeInfo) -> TypeInfo {
             .map(|a| a.as_str().to_owned())
             .collect(),
         free_tier: info.free_tier_eligible().unwrap_or(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_type_suggests_its_architecture() {
+        for (name, expected) in [
+            ("t4g.micro", "arm64"),
+            ("c7gn.large", "arm64"),
+            ("g5.xlarge", "x86_64"),
+            ("t3.micro", "x86_64"),
+            ("nonsense", "x86_64"),
+        ] {
+            assert_eq!(likely_architecture(name), expected, "{name}");
+        }
     }
 }

@@ -18,6 +18,7 @@ mod instance_types;
 mod instances;
 mod key_pairs;
 mod launch;
+mod lendable;
 mod marked;
 mod nat_gateways;
 mod network_contents;
@@ -31,7 +32,7 @@ mod volumes;
 
 pub use addresses::{Address, Associated};
 pub use images::{Image, Wanted};
-pub use instance_types::TypeInfo;
+pub use instance_types::{TypeInfo, likely_architecture};
 pub use instances::{Console, EndReason, Instance, InstanceState, Start, no_instance};
 pub use launch::{Credits, DataVolume, LONGEST_USER_DATA, Launch, Launched, volume_types};
 pub use marked::Marked;

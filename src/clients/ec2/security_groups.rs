@@ -190,17 +190,7 @@ impl Ec2<'_> {
             .await
             .map_err(|e| aws_error(&format!("look up security group `{group}`"), &e))?;
         let groups = answer.security_groups().iter();
-        let permissions = groups.flat_map(SecurityGroup::ip_permissions);
-        let rules = permissions.flat_map(|permission| {
-            sources(permission).map(|from| Ingress {
-                protocol: permission.ip_protocol().unwrap_or_default().to_owned(),
-                port: permission.from_port().unwrap_or(-1),
-                to_port: permission.to_port().unwrap_or(-1),
-                from: from.to_owned(),
-                description: None,
-            })
-        });
-        Ok(rules.collect())
+        Ok(groups.flat_map(rules).collect())
     }
 
     /// Opens a port. Returns false if it was already open.
@@ -265,6 +255,20 @@ impl Ec2<'_> {
             .map_err(|e| aws_error(&format!("look for security group `{name}`"), &e))?;
         Ok(answer.security_groups().iter().map(marked_group).collect())
     }
+}
+
+/// Returns the rules of a security group, one for each source.
+pub(super) fn rules(group: &SecurityGroup) -> impl Iterator<Item = Ingress> {
+    let permissions = group.ip_permissions().iter();
+    permissions.flat_map(|permission| {
+        sources(permission).map(|from| Ingress {
+            protocol: permission.ip_protocol().unwrap_or_default().to_owned(),
+            port: permission.from_port().unwrap_or(-1),
+            to_port: permission.to_port().unwrap_or(-1),
+            from: from.to_owned(),
+            description: None,
+        })
+    })
 }
 
 /// Returns the networks and the security groups from which a permission allows

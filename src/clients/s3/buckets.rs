@@ -32,14 +32,15 @@ pub enum Tagged {
 const SKEW: i64 = 600_000;
 
 /// Who has a bucket name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameOwner {
     /// The name is free.
     Free,
     /// This account has the bucket.
     ThisAccount,
-    /// Another account has it, or this one may not look at it.
-    Unknown,
+    /// Another account has it, or this one may not look at it. S3 names the region of
+    /// a bucket that exists.
+    Unknown(Option<String>),
 }
 
 impl S3<'_> {
@@ -67,7 +68,11 @@ impl S3<'_> {
             Ok(_) => Ok(NameOwner::ThisAccount),
             Err(e) => match e.raw_response().map(|r| r.status().as_u16()) {
                 Some(404) => Ok(NameOwner::Free),
-                Some(403) => Ok(NameOwner::Unknown),
+                Some(403) => {
+                    let answer = e.raw_response();
+                    let region = answer.and_then(|r| r.headers().get("x-amz-bucket-region"));
+                    Ok(NameOwner::Unknown(region.map(str::to_owned)))
+                }
                 // The bucket is in another region; only its owner learns that.
                 Some(301) => Ok(NameOwner::ThisAccount),
                 _ => Err(aws_error(&format!("look for bucket `{bucket}`"), &e)),

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use super::state::{Millis, Peer, Permission, State};
+use super::state::{Instance, Millis, Peer, Permission, State};
 use crate::machine::{Ingress, Port, Protocol};
 
 /// Returns the allowed incoming traffic of each instance that is pending or
@@ -23,7 +23,8 @@ pub(super) fn ports(state: &State, now: Millis) -> Vec<Port> {
         .map(|(number, vpc)| (vpc.id.as_str(), number))
         .collect();
     for region in state.regions.values() {
-        let up = || region.instances.values().filter(|i| i.phase.is_up());
+        let has_machine = |i: &&Instance| i.phase.is_up() && !i.is_record;
+        let up = || region.instances.values().filter(has_machine);
         let members = |group: &str| -> Vec<Ipv4Net> {
             up().filter(|i| i.groups.iter().any(|g| g == group))
                 .map(|i| i.address.into())

@@ -1,10 +1,13 @@
 //! Machine images. All of them boot the operating system of the host.
 
+use std::collections::BTreeSet;
+
 use super::block_devices::Mapping;
 use super::call::Call;
 use super::catalogue::{self, MODELS, Model, Publisher};
 use super::filters::{Filtered, Filters, page};
 use super::ids::{IMAGE, stable_id};
+use super::lent::LentImage;
 use super::own_images::own_images;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -26,6 +29,8 @@ pub(super) struct Image {
     pub(super) publisher: &'static Publisher,
     /// What the account's own images have in addition.
     pub(super) own: Option<Own>,
+    /// What is known of an image that the user's account lends to a rehearsal.
+    lent: Option<LentImage>,
 }
 
 /// What an image of the account has in addition.
@@ -52,6 +57,7 @@ pub(super) fn images(region: &str, system: &str) -> Vec<Image> {
             deprecated: model.deprecated,
             publisher,
             own: None,
+            lent: None,
         }
     };
     ["x86_64", "arm64"]
@@ -80,7 +86,8 @@ pub(super) fn parameter(region: &str, system: &str, name: &str) -> Option<Image>
 impl Filtered for Image {
     fn tags(&self) -> Option<&Tags> {
         static NONE: Tags = Tags::new();
-        Some(self.of_account().map_or(&NONE, |own| &own.tags))
+        let lent = self.lent.as_ref().map_or(&NONE, |lent| &lent.tags);
+        Some(self.of_account().map_or(lent, |own| &own.tags))
     }
 
     fn values(&self, name: &str) -> Option<Vec<String>> {
@@ -124,6 +131,7 @@ impl Image {
                 account: account.to_owned(),
                 image: own,
             }),
+            lent: None,
         }
     }
 
@@ -210,13 +218,27 @@ impl Image {
 
     /// Returns the account id of the owner.
     fn owner(&self) -> &str {
-        let own = self.own.as_ref();
-        own.map_or(self.publisher.owner, |own| own.account.as_str())
+        let own = self.own.as_ref().map(|own| own.account.as_str());
+        let lent = self.lent.as_ref().map(|lent| lent.owner.as_str());
+        own.or(lent).unwrap_or(self.publisher.owner)
+    }
+
+    /// Returns the login user, of an image that is not in the catalogue.
+    pub(super) fn user(&self) -> Option<String> {
+        let lent = self.lent.as_ref().and_then(|lent| lent.user.clone());
+        let is_listed = self.own.is_none() && self.lent.is_none();
+        lent.or_else(|| (!is_listed).then(|| self.publisher.user.to_owned()))
+    }
+
+    /// Whether it is the user's own image, in a rehearsal.
+    fn is_lent_own(&self) -> bool {
+        self.lent.as_ref().is_some_and(|lent| lent.is_own)
     }
 
     /// Returns the alias of the owner.
     fn alias(&self) -> Option<&'static str> {
-        self.publisher.alias.filter(|_| self.own.is_none())
+        let is_published = self.own.is_none() && self.owner() == self.publisher.owner;
+        self.publisher.alias.filter(|_| is_published)
     }
 
     /// Returns the progress of the copy that the image is.
@@ -323,6 +345,9 @@ impl Image {
         if self.deprecated {
             xml.text("deprecationTime", DEPRECATED_SINCE);
         }
+        if let Some(lent) = self.lent.as_ref().filter(|lent| !lent.tags.is_empty()) {
+            tags::write(xml, &lent.tags);
+        }
         if let Some(own) = self.of_account() {
             xml.option("deprecationTime", own.deprecated.map(iso));
             xml.text("deregistrationProtection", own.protection.as_str());
@@ -359,8 +384,8 @@ fn write_other(xml: &mut Xml, mapping: &Mapping) {
     });
 }
 
-/// The parameter that names the image for unknown ids in a rehearsal.
-const STAND_IN: &str = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64";
+/// The name of the image for unknown ids in a rehearsal, as a parameter.
+const STAND_IN: &str = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-";
 
 /// When the deprecated images of the catalogue became deprecated.
 const DEPRECATED_SINCE: &str = "2025-09-05T00:00:00.000Z";
@@ -368,6 +393,16 @@ const DEPRECATED_SINCE: &str = "2025-09-05T00:00:00.000Z";
 /// Returns the image with this id, or the image to which
 /// `resolve:ssm:PARAMETER` resolves.
 pub(super) fn resolve_image(call: &mut Call<'_>, id: &str) -> Result<Image> {
+    resolve_image_for(call, id, "x86_64")
+}
+
+/// Like [`resolve_image`], for a type with this architecture. An unknown image in a
+/// rehearsal has it too.
+pub(super) fn resolve_image_for(
+    call: &mut Call<'_>,
+    id: &str,
+    architecture: &str,
+) -> Result<Image> {
     if call.region().deregistered.contains_key(id) {
         return Err(Refusal::new(
             "InvalidAMIID.Unavailable",
@@ -378,7 +413,7 @@ pub(super) fn resolve_image(call: &mut Call<'_>, id: &str) -> Result<Image> {
     own.map_or_else(
         || {
             let known = in_catalogue(call.region_name, &call.facts.system, id);
-            known.or_else(|refusal| stand_in(call, id).ok_or(refusal))
+            known.or_else(|refusal| stand_in(call, id, architecture).ok_or(refusal))
         },
         Ok,
     )
@@ -386,15 +421,33 @@ pub(super) fn resolve_image(call: &mut Call<'_>, id: &str) -> Result<Image> {
 
 /// Returns the image that stands in a rehearsal for one that only the user's account
 /// may have. Whether the account has it is another question.
-fn stand_in(call: &Call<'_>, id: &str) -> Option<Image> {
+fn stand_in(call: &Call<'_>, id: &str, architecture: &str) -> Option<Image> {
     if !call.facts.is_rehearsal || IMAGE.check(id).is_err() {
         return None;
     }
-    let image = parameter(call.region_name, &call.facts.system, STAND_IN)?;
+    let lent = call.known().and_then(|region| region.lent_images.get(id));
+    let known = lent.and_then(|lent| lent.architecture.as_deref());
+    let architecture = known.unwrap_or(architecture);
+    let image = like(call, lent, architecture)?;
     Some(Image {
         id: id.to_owned(),
+        name: lent.map_or(image.name, |lent| lent.name.clone()),
+        created: lent.map_or(image.created, |lent| lent.created.clone()),
+        lent: lent.cloned(),
         ..image
     })
+}
+
+/// Returns an image of the catalogue by the publisher of a lent image, else Amazon
+/// Linux.
+fn like(call: &Call<'_>, lent: Option<&LentImage>, architecture: &str) -> Option<Image> {
+    let (region, system) = (call.region_name, &call.facts.system);
+    let same = lent.and_then(|lent| {
+        let mut published = images(region, system).into_iter();
+        published
+            .find(|image| image.publisher.owner == lent.owner && image.architecture == architecture)
+    });
+    same.or_else(|| parameter(region, system, &format!("{STAND_IN}{architecture}")))
 }
 
 /// Returns the image of the catalogue with this id or parameter.
@@ -432,7 +485,16 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
         !gone && !images.iter().any(|image| image.id == **id)
     };
     let unknown = ids.iter().filter(unknown);
-    let stand_ins: Vec<Image> = unknown.filter_map(|id| stand_in(call, id)).collect();
+    let lent = call
+        .known()
+        .into_iter()
+        .flat_map(|region| region.lent_images.keys());
+    let stand_ins = unknown.copied().chain(lent.map(String::as_str));
+    let stand_ins: BTreeSet<&str> = stand_ins.collect();
+    let stand_ins = stand_ins
+        .into_iter()
+        .filter_map(|id| stand_in(call, id, "x86_64"));
+    let stand_ins: Vec<Image> = stand_ins.collect();
     images.extend(stand_ins);
     // An image that was deregistered is left out, and is not an error.
     let gone = &call.region().deregistered;
@@ -443,7 +505,7 @@ pub(super) fn describe_images(call: &mut Call<'_>, request: &Part<'_>) -> Result
     let owned = |image: &Image, owner: &str| {
         image.owner() == owner
             || image.alias() == Some(owner)
-            || (owner == "self" && image.owner() == account)
+            || (owner == "self" && (image.owner() == account || image.is_lent_own()))
     };
     let wanted = images
         .into_iter()

@@ -27,7 +27,7 @@ pub(super) struct InstanceType {
     pub(super) free_tier: bool,
     pub(super) nitro: bool,
     /// All that AWS says about the type.
-    facts: &'static Value,
+    pub(super) facts: &'static Value,
 }
 
 /// The types of a family: what they have in common, and the rest of each of them.

@@ -7,6 +7,7 @@ use super::instance_answer::write_instance;
 use super::instance_types::instance_type;
 use super::launch_request::{Launch, read};
 use super::params::Part;
+use super::records;
 use super::refusal::{Refusal, Result};
 use super::state::{Attachment, Instance, InstanceProfile, Phase, Token, Volume};
 use super::volumes::check_quota;
@@ -122,6 +123,9 @@ fn instance(
     } else {
         Some(free_address(call.state, shared)?)
     };
+    // Only a lent key pair can lack its public key. A login is not possible then.
+    let is_record = (launch.key.as_ref()).is_some_and(|pair| pair.public_key.is_empty());
+    let known = call.region().instances.len();
     Ok(Instance {
         id,
         reservation: reservation.to_owned(),
@@ -133,15 +137,11 @@ fn instance(
         instance_type: launch.instance_type.name.to_owned(),
         image: launch.image.id.clone(),
         snapshot: disk,
-        user: launch
-            .image
-            .own
-            .as_ref()
-            .map(|_| launch.image.publisher.user.to_owned()),
+        user: launch.image.user(),
         architecture: launch.image.architecture.to_owned(),
         address,
         public: launch.public,
-        elastic_ip: None,
+        elastic_ip: is_record.then(|| records::address(known)),
         outside,
         vpc: subnet.vpc.clone(),
         subnet: subnet.id.clone(),
@@ -172,6 +172,7 @@ fn instance(
         }),
         cpu_credits: launch.cpu_credits.clone(),
         run: call.run.map(str::to_owned),
+        is_record,
     })
 }
 

@@ -7,7 +7,7 @@ use super::addresses::wanted_address;
 use super::block_devices::{Mapping, mappings};
 use super::call::Call;
 use super::credits::credits;
-use super::images::{Image, resolve_image};
+use super::images::{Image, resolve_image_for};
 use super::instance_types::{InstanceType, instance_type};
 use super::network::{subnet_of, zone_of_launch};
 use super::network_interfaces::MAX_GROUPS;
@@ -54,10 +54,16 @@ pub(super) fn read(
     token: Option<String>,
 ) -> Result<Launch> {
     let (min_count, max_count) = counts(request)?;
-    let image = resolve_image(call, request.required("ImageId")?)?;
-    check_available(&image)?;
     let name = request.text("InstanceType").unwrap_or("m1.small");
-    let instance_type = instance_type(name).ok_or_else(|| {
+    let lent = || {
+        let region = call.known()?;
+        region.lent_types.get(name)?.instance_type()
+    };
+    let known = instance_type(name).or_else(lent);
+    let architecture = known.map_or("x86_64", |known| known.architecture);
+    let image = resolve_image_for(call, request.required("ImageId")?, architecture)?;
+    check_available(&image)?;
+    let instance_type = known.ok_or_else(|| {
         Refusal::new(
             "InvalidParameterValue",
             format!("Invalid value '{name}' for InstanceType."),

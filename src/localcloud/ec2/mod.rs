@@ -51,6 +51,7 @@ mod journaled;
 mod key_pairs;
 mod launch;
 mod launch_request;
+mod lent;
 #[cfg(target_os = "linux")]
 mod machines;
 #[cfg(target_os = "linux")]
@@ -94,6 +95,7 @@ pub(crate) use actions::actions;
 pub(crate) use answer::{Answer, action_of, refused_by};
 pub(crate) use authentication::authenticate;
 pub(crate) use call::{CONSISTENCY_SECONDS, CloudInfo};
+pub(crate) use lent::Lent;
 #[cfg(target_os = "linux")]
 pub(crate) use machines::Machines;
 #[cfg(not(target_os = "linux"))]

@@ -80,6 +80,25 @@ fn only(request: &Part<'_>, name: &str, value: &str) -> Result<()> {
     }
 }
 
+/// The options of a launch that names none.
+impl Default for Options {
+    fn default() -> Self {
+        let default = || "default".to_owned();
+        Self {
+            monitoring: false,
+            ebs_optimized: false,
+            stop_protected: false,
+            capacity_preference: "open".to_owned(),
+            auto_recovery: default(),
+            reboot_migration: default(),
+            named_by_id: false,
+            a_record: false,
+            interface: String::new(),
+            interface_tags: Tags::new(),
+        }
+    }
+}
+
 impl Options {
     pub(super) fn read(request: &Part<'_>, instance_type: InstanceType) -> Result<Self> {
         request.unsupported(&UNSUPPORTED)?;

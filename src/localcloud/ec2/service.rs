@@ -10,6 +10,7 @@ use super::answer::{Answer, refused};
 use super::call::{Call, Consoles};
 use super::filters::check_ids;
 use super::ids::new_request_id;
+use super::lent::Lent;
 use super::needs::needs;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
@@ -17,7 +18,7 @@ use super::regions::has_region;
 use super::state::{Millis, Phase, State};
 use super::store::Store;
 use super::xml::Xml;
-use super::{actions, iam, network, records, ssm, sts};
+use super::{actions, iam, lent, network, records, ssm, sts};
 #[cfg(test)]
 use crate::authorization::Need;
 use crate::authorization::{Denial, Guard};
@@ -190,7 +191,11 @@ impl Ec2 {
             change.commit().map_err(cannot_write)?;
             drop(change);
             match &self.0.machines {
-                Some(machines) => machines.follow(region, effects, &self.0.plans, sender.run),
+                Some(machines) => {
+                    let (of_records, effects) = records::split(&self.0.store, region, effects);
+                    records::follow(&self.0.store, region, of_records);
+                    machines.follow(region, effects, &self.0.plans, sender.run);
+                }
                 None if self.0.store.facts.keeps_records => {
                     records::follow(&self.0.store, region, effects);
                 }
@@ -198,6 +203,18 @@ impl Ec2 {
             }
         }
         Ok((name.to_owned(), xml))
+    }
+
+    /// Adds what the user's account lends to the rehearsal for which this cloud
+    /// exists.
+    pub(crate) fn lend(&self, lent: Lent) -> io::Result<()> {
+        let facts = &self.0.store.facts;
+        let now = clock::millis();
+        let mut change = self.0.store.begin();
+        keep_house(&mut change, &lent.region, facts.subnet, now);
+        let region = change.regions.entry(lent.region.clone()).or_default();
+        lent::add(region, lent, now);
+        change.commit()
     }
 
     /// Records that the credentials of a role have signed a request.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::block_devices::Mapping;
 use super::iam::Iam;
 use super::journaled::{Row, Single, Table, record};
+use super::lent::{LentImage, LentType};
 use super::options::Options;
 use super::volume_spec::Spec;
 use super::vpc::state::Networks;
@@ -114,6 +115,12 @@ pub(super) struct Region {
     pub(super) encrypts_volumes: Single<bool>,
     /// Images of the account by id.
     pub(super) images: Table<OwnImage>,
+    /// Images that the user's account lends to a rehearsal, by id.
+    #[serde(default)]
+    pub(super) lent_images: Table<LentImage>,
+    /// Instance types of that account that are not known here, by name.
+    #[serde(default)]
+    pub(super) lent_types: Table<LentType>,
     /// When images of the account were deregistered, by id.
     pub(super) deregistered: Table<Millis>,
     /// Snapshots by id.
@@ -314,6 +321,9 @@ pub(super) struct Instance {
     pub(super) cpu_credits: Option<String>,
     /// The run that launched the instance. The faults of this run apply to it.
     pub(super) run: Option<String>,
+    /// Whether it has no machine, although instances boot on this host.
+    #[serde(default)]
+    pub(super) is_record: bool,
 }
 
 /// An image that `CreateImage`, `CopyImage` or `RegisterImage` made.

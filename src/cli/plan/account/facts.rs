@@ -1,24 +1,32 @@
 //! What a dry run does not show: zones, quotas, the default VPC.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::requests::Known;
 use super::{Account, Question};
+use crate::clients::Clients;
 use crate::clients::ec2::Ec2;
 use crate::error::{Error, ErrorKind};
 use crate::report::text;
 
 /// The operations that need the default VPC if they name no other one.
-const NEED_VPC: [&str; 2] = ["RunInstances", "CreateSecurityGroup"];
+pub(super) const NEED_VPC: [&str; 2] = ["RunInstances", "CreateSecurityGroup"];
+
+/// The public parameter with the image for an architecture, which follows.
+const AMAZON_LINUX: &str = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-";
 
 pub(super) async fn ask(
     account: &mut Account,
+    clients: &Clients,
     ec2: &Ec2<'_>,
-    question: &Question<'_>,
-    known: &Known,
+    (question, known): (&Question<'_>, &mut Known),
 ) {
-    default_vpc(account, ec2, question).await;
-    types(account, ec2, question, known).await;
+    known.lacks_default_vpc = default_vpc(account, ec2, question).await;
+    let wanted = wanted_types(question, known).await;
+    let offered = types(account, ec2, wanted).await;
+    known.unknown_types = offered.unknown;
+    let refused = free_plan(account, clients, ec2, (&offered.places, known)).await;
+    known.unknown_types.extend(refused);
     addresses(account, ec2, question).await;
 }
 
@@ -34,23 +42,26 @@ pub(super) fn not_enabled(region: &str) -> Error {
 }
 
 /// Checks that the default VPC exists, if a request needs it and the playbook does
-/// not create it.
-async fn default_vpc(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'_>) {
+/// not create it. Returns whether the account lacks it.
+async fn default_vpc(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'_>) -> bool {
     let names_network = |name: &str| name.ends_with("SubnetId") || name == "VpcId";
     let mut needs = question.rehearsed.calls.iter().filter(|call| {
         NEED_VPC.contains(&call.operation.as_str())
             && !call.parameters.iter().any(|(name, _)| names_network(name))
     });
     let Some(first) = needs.next() else {
-        return;
+        return false;
     };
     if question.calls_of("CreateDefaultVpc").next().is_some() {
-        return;
+        return false;
     }
     let place = first.cause.place.clone();
     match account.check(ec2.default_vpc().await, Some(&place)) {
-        None => {}
-        Some(Some(_)) => account.checked.push("default VPC".to_owned()),
+        None => false,
+        Some(Some(_)) => {
+            account.checked.push("default VPC".to_owned());
+            false
+        }
         Some(None) => {
             let error = Error::new(
                 ErrorKind::NotFound,
@@ -64,13 +75,25 @@ async fn default_vpc(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'
                  `subnet` to launch_instance",
             );
             account.fault(&error, Some(&place));
-            account.explained.extend(NEED_VPC);
+            true
         }
     }
 }
 
-/// Checks that each type is offered, in the zone of its network if it has one.
-async fn types(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'_>, known: &Known) {
+/// A type, the zone of its network if it has one, and the place of the launch.
+type Wanted = (String, Option<String>, String);
+
+/// What the region offers of the wanted types.
+#[derive(Default)]
+struct Offered {
+    /// The types that are offered, with the places of their launches.
+    places: BTreeMap<String, String>,
+    /// The types that no zone offers.
+    unknown: BTreeSet<String>,
+}
+
+/// Returns the types of the launches.
+async fn wanted_types(question: &Question<'_>, known: &Known) -> BTreeSet<Wanted> {
     let mut wanted = BTreeSet::new();
     for call in question.calls_of("RunInstances") {
         let Some(name) = call.parameter("InstanceType") else {
@@ -87,32 +110,83 @@ async fn types(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'_>, kn
         };
         wanted.insert((name.to_owned(), zone, call.cause.place.clone()));
     }
+    wanted
+}
+
+/// Checks that each type is offered, in the zone of its network if it has one.
+async fn types(account: &mut Account, ec2: &Ec2<'_>, wanted: BTreeSet<Wanted>) -> Offered {
+    let mut offered = Offered::default();
     for (name, zone, place) in wanted {
         let Some(zones) = account.check(ec2.zones_with(&name).await, Some(&place)) else {
             continue;
         };
         let region = &account.region;
-        let fault = match &zone {
-            _ if zones.is_empty() => format!("{region} does not offer the instance type {name}"),
-            Some(zone) if !zones.contains(zone) => {
-                format!("{zone} does not offer the instance type {name}")
-            }
+        let (fault, hint) = match &zone {
+            _ if zones.is_empty() => (
+                format!("{region} does not offer the instance type {name}"),
+                "pass another `type`: instance_types() returns those of the region".to_owned(),
+            ),
+            Some(zone) if !zones.contains(zone) => (
+                format!("{zone} does not offer the instance type {name}"),
+                format!("choose one of its zones: {}", zones.join(", ")),
+            ),
             _ => {
                 account.checked.push(format!("type {name}"));
+                offered.places.entry(name).or_insert(place);
                 continue;
             }
         };
         if zones.is_empty() {
-            account.explained.insert("RunInstances");
+            offered.unknown.insert(name);
         }
-        let error = Error::new(ErrorKind::InvalidOption, fault);
-        let error = error.hint(if zones.is_empty() {
-            "pass another `type`: instance_types() returns those of the region".to_owned()
-        } else {
-            format!("choose one of its zones: {}", zones.join(", "))
-        });
+        let error = Error::new(ErrorKind::InvalidOption, fault).hint(hint);
         account.fault(&error, Some(&place));
     }
+    offered
+}
+
+/// Checks that an account on the free plan may launch each type. Returns the types
+/// that it may not launch.
+async fn free_plan(
+    account: &mut Account,
+    clients: &Clients,
+    ec2: &Ec2<'_>,
+    (places, known): (&BTreeMap<String, String>, &Known),
+) -> Vec<String> {
+    let mut refused = Vec::new();
+    let Ok(eligible) = ec2.free_tier_types().await else {
+        return refused;
+    };
+    let other = |name: &String| !eligible.contains(name);
+    for (name, place) in places.iter().filter(|(name, _)| other(name)) {
+        let named = BTreeMap::from([("instance-type".to_owned(), name.clone())]);
+        let architecture = match ec2.types(&named).await {
+            Ok(types) => types
+                .into_iter()
+                .flat_map(|known| known.architectures)
+                .last(),
+            Err(_) => None,
+        };
+        let parameter = format!("{AMAZON_LINUX}{}", architecture.unwrap_or_default());
+        // Without the image, the dry run of the whole launch shows what is wrong.
+        let Ok(image) = clients.public_parameter(&parameter).await else {
+            continue;
+        };
+        let subnet = known.subnet.as_deref();
+        if ec2.is_refused_by_plan(name, &image, subnet).await {
+            let error = Error::new(
+                ErrorKind::Denied,
+                format!("the account is on the free plan, which does not have the type {name}"),
+            );
+            let error = error.hint(format!(
+                "pass a free-tier eligible `type` ({}), or upgrade the account to a paid plan",
+                eligible.join(", ")
+            ));
+            account.fault(&error, Some(place));
+            refused.push(name.clone());
+        }
+    }
+    refused
 }
 
 async fn zone_of(question: &Question<'_>, subnet: &str) -> Option<String> {

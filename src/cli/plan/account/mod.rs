@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::cli::rehearsal::Rehearsed;
+use crate::cli::rehearsal::{Kind, Loan, Rehearsed, Source};
 use crate::clients::Clients;
 use crate::clients::calls::Call;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use requests::{DryRun, Known, Unchecked, dry_runs};
 
 /// What the account answered.
@@ -26,6 +26,8 @@ pub(super) struct Account {
     pub(super) region: String,
     /// Why the playbook would fail.
     pub(super) faults: Vec<Fault>,
+    /// What the playbook will do in another way, in words.
+    pub(super) notes: Vec<String>,
     /// What was checked, in words.
     pub(super) checked: Vec<String>,
     /// What was not checked, and why.
@@ -79,6 +81,7 @@ pub(super) async fn ask(clients: &Clients, question: &Question<'_>) -> Account {
         }
     }
     account.checked.push("credentials".to_owned());
+    account.note_missing(&question.rehearsed.loans);
     if question
         .rehearsed
         .calls
@@ -121,6 +124,25 @@ impl Account {
         }
     }
 
+    /// Adds a fault for each resource that the playbook names and the account does not
+    /// have. Images and types have checks of their own.
+    fn note_missing(&mut self, loans: &[Loan]) {
+        let missing = loans.iter().filter(|loan| loan.source == Source::Missing);
+        let named = |loan: &&Loan| !matches!(loan.kind, Kind::Image | Kind::InstanceType);
+        for loan in missing.filter(named) {
+            let (kind, name) = (loan.kind.words(), &loan.name);
+            let error = Error::new(
+                ErrorKind::NotFound,
+                format!("the account has no {kind} `{name}` in {}", self.region),
+            );
+            let error = error.hint(
+                "check the name, `--region` and `--profile`: an id is valid in one region of one \
+                 account",
+            );
+            self.fault(&error, Some(&loan.place));
+        }
+    }
+
     /// Asks EC2. Returns false if no service can be asked further.
     async fn ask_ec2(&mut self, clients: &Clients, question: &Question<'_>) -> bool {
         let ec2 = match clients.ec2().await {
@@ -141,8 +163,8 @@ impl Account {
                 return false;
             }
         }
-        let known = self.known(clients, question).await;
-        facts::ask(self, &ec2, question, &known).await;
+        let mut known = self.known(clients, question).await;
+        facts::ask(self, clients, &ec2, (question, &mut known)).await;
         self.run_dry(&ec2, question, &known).await;
         true
     }
@@ -156,10 +178,12 @@ impl Account {
             written: question.written.clone(),
             images,
             key_pairs: key_pairs.map(|row| row.name.clone()).collect(),
+            lent: names_of(question, Source::Account),
+            missing: names_of(question, Source::Missing),
             ..Known::default()
         };
         if let Ok(ec2) = clients.ec2().await {
-            known.subnet = ec2.any_subnet().await.ok().flatten();
+            (known.subnet, known.vpc) = ec2.any_subnet().await.ok().flatten().unzip();
             known.types = images::types(&ec2, question).await;
         }
         known
@@ -207,6 +231,13 @@ impl Account {
         }
         self.unchecked.extend(by_reason(&unchecked));
     }
+}
+
+/// Returns the ids and names of what the rehearsal has from one source.
+fn names_of(question: &Question<'_>, source: Source) -> BTreeSet<String> {
+    let loans = question.rehearsed.loans.iter();
+    let loans = loans.filter(|loan| loan.source == source);
+    loans.map(|loan| loan.name.clone()).collect()
 }
 
 /// Returns one line for each reason.

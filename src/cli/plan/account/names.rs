@@ -6,6 +6,7 @@ use super::{Account, Question};
 use crate::clients::Clients;
 use crate::clients::calls::Service;
 use crate::clients::s3::NameOwner;
+use crate::context::Note;
 use crate::error::{Error, ErrorKind};
 
 pub(super) async fn ask(account: &mut Account, clients: &Clients, question: &Question<'_>) {
@@ -92,10 +93,15 @@ async fn buckets(account: &mut Account, clients: &Clients, question: &Question<'
     for (name, place) in named(question, "CreateBucket", "bucket") {
         let asked = async { clients.s3().await?.owner_of(&name).await };
         match account.check(asked.await, Some(&place)) {
-            Some(NameOwner::Unknown) => {
+            Some(NameOwner::Unknown(region)) => {
+                let place_of = |region| format!("a bucket in {region} has the name `{name}`");
+                let known = region.map_or_else(
+                    || format!("S3 refuses to show the bucket `{name}` (HTTP 403)"),
+                    place_of,
+                );
                 let error = Error::new(
                     ErrorKind::AlreadyExists,
-                    format!("another account has the bucket `{name}`, or you may not look at it"),
+                    format!("{known}: another account has it, or you may not look at it"),
                 );
                 let error = error.hint(
                     "bucket names are shared by all AWS accounts: choose another name, or omit \
@@ -112,33 +118,52 @@ async fn buckets(account: &mut Account, clients: &Clients, question: &Question<'
     }
 }
 
-/// Checks that the account allows public objects, if the playbook makes some.
+/// Checks that the account allows public objects, if the playbook makes some. Where
+/// the playbook does not demand it, a presigned URL takes the place of a public one.
 async fn public_access(account: &mut Account, clients: &Clients, question: &Question<'_>) {
-    let Some(first) = question.calls_of("PutBucketPolicy").next() else {
+    if question.calls_of("PutBucketPolicy").next().is_none() {
         return;
-    };
+    }
     if account.id.is_empty() {
         let why = "Block Public Access of the account: its id is not known";
         return account.unchecked.push(why.to_owned());
     }
-    match clients.account_blocks_public(&account.id).await {
-        Ok(false) => account
+    let is_blocked = match clients.account_blocks_public(&account.id).await {
+        Ok(is_blocked) => is_blocked,
+        Err(error) => {
+            let why = format!("Block Public Access of the account: {error}");
+            return account.unchecked.push(why);
+        }
+    };
+    let blocks = "the account blocks public access to all its buckets";
+    match (is_blocked, demands_public(question)) {
+        (false, _) => account
             .checked
             .push("Block Public Access of the account".to_owned()),
-        Ok(true) => {
+        (true, None) => account.notes.push(format!(
+            "{blocks}: the URLs of objects will be presigned ones, which are valid for a limited \
+             time"
+        )),
+        (true, Some(place)) => {
             let error = Error::new(
                 ErrorKind::Denied,
-                "the account blocks public access to all its buckets, so no object can be public",
+                format!("{blocks}, so no object can be public"),
             );
             let error = error.hint(
                 "pass `public: false` and use presigned URLs; or turn the block off for the \
                  account: `aws s3control delete-public-access-block --account-id ID`",
             );
-            account.fault(&error, Some(&first.cause.place));
-        }
-        Err(error) => {
-            let why = format!("Block Public Access of the account: {error}");
-            account.unchecked.push(why);
+            account.fault(&error, Some(place));
         }
     }
+}
+
+/// Returns the place of the first call that passes `public: true`.
+fn demands_public<'a>(question: &'a Question<'_>) -> Option<&'a str> {
+    let demands = |note: &&Note| {
+        let mut arguments = note.arguments.as_array().into_iter().flatten();
+        arguments.any(|argument| argument["public"] == true)
+    };
+    let note = question.rehearsed.notes.iter().find(demands)?;
+    Some(&note.place)
 }

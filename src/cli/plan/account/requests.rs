@@ -6,7 +6,9 @@ use std::sync::{Arc, LazyLock};
 
 use regex_lite::Regex;
 
+use super::facts::NEED_VPC;
 use crate::clients::calls::{Call, Service};
+use crate::clients::ec2::likely_architecture;
 
 /// The beginnings of parameters in which two requests for the same permission may
 /// differ.
@@ -30,11 +32,23 @@ pub(super) struct Known {
     pub(super) images: BTreeMap<String, String>,
     /// The key pairs that the rehearsal created.
     pub(super) key_pairs: BTreeSet<String>,
-    /// The account's subnet for launches into a subnet of the rehearsal.
+    /// What the account has lent to the rehearsal, by id or name.
+    pub(super) lent: BTreeSet<String>,
+    /// What the rehearsal assumed although the account does not have it.
+    pub(super) missing: BTreeSet<String>,
+    /// The account's subnet for launches into a subnet of the rehearsal, and its VPC.
     pub(super) subnet: Option<String>,
+    pub(super) vpc: Option<String>,
+    /// Whether requests that name no network need a default VPC that does not exist.
+    pub(super) lacks_default_vpc: bool,
+    /// The types that the account does not have, or may not launch.
+    pub(super) unknown_types: BTreeSet<String>,
     /// The account's type for launches whose type EC2 proposes.
     pub(super) types: BTreeMap<String, String>,
 }
+
+/// Why a request is not checked that needs a network.
+const NO_SUBNET: &str = "the account has no subnet to ask with";
 
 /// A request of the rehearsal for the account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,14 +107,18 @@ impl Known {
             let kept = |value: &str| Some((name.clone(), value.to_owned()));
             let translated = match field(name) {
                 _ if self.images.contains_key(value) => kept(&self.images[value]),
-                "InstanceType" if is_launch => kept(self.types.get(value).unwrap_or(value)),
-                "KeyName" if is_launch && self.key_pairs.contains(value) => None,
+                "InstanceType" if is_launch => kept(self.known_type(value)),
+                "KeyName" if is_launch && self.lacks_key_pair(value) => None,
                 _ if !self.is_of_rehearsal(value) => kept(value),
                 "SubnetId" if is_launch => match &self.subnet {
                     Some(subnet) => kept(subnet),
-                    None => return Err("the account has no subnet to ask with".to_owned()),
+                    None => return Err(NO_SUBNET.to_owned()),
                 },
                 "SecurityGroupId" if is_launch => None,
+                "VpcId" if call.operation == "CreateSecurityGroup" => match &self.vpc {
+                    Some(vpc) => kept(vpc),
+                    None => return Err(NO_SUBNET.to_owned()),
+                },
                 _ => {
                     let kind = value.split('-').next().unwrap_or_default();
                     return Err(format!("its `{kind}-..` exists only in the rehearsal"));
@@ -108,12 +126,57 @@ impl Known {
             };
             parameters.extend(translated);
         }
+        if self.lacks_default_vpc && NEED_VPC.contains(&call.operation.as_str()) {
+            self.add_network(is_launch, &mut parameters)?;
+        }
         Ok(parameters)
     }
 
-    /// Returns whether a value is an id that the account does not have.
+    /// Adds a network to a request that names none. Without the default VPC, EC2 would
+    /// say nothing but this about it.
+    fn add_network(
+        &self,
+        is_launch: bool,
+        parameters: &mut Vec<(String, String)>,
+    ) -> Result<(), String> {
+        let names_network = |name: &str| matches!(field(name), "SubnetId" | "VpcId");
+        if parameters.iter().any(|(name, _)| names_network(name)) {
+            return Ok(());
+        }
+        let (name, id) = if is_launch {
+            ("SubnetId", &self.subnet)
+        } else {
+            ("VpcId", &self.vpc)
+        };
+        let id = id.clone().ok_or_else(|| NO_SUBNET.to_owned())?;
+        parameters.push((name.to_owned(), id));
+        Ok(())
+    }
+
+    /// Returns the type of a launch, or one that the account has instead: so EC2 says
+    /// what else is wrong.
+    fn known_type<'a>(&'a self, name: &'a str) -> &'a str {
+        let name = self.types.get(name).map_or(name, String::as_str);
+        if !self.unknown_types.contains(name) {
+            return name;
+        }
+        match likely_architecture(name) {
+            "arm64" => "t4g.micro",
+            _ => "t3.micro",
+        }
+    }
+
+    fn lacks_key_pair(&self, name: &str) -> bool {
+        self.key_pairs.contains(name) || self.missing.contains(name)
+    }
+
+    /// Returns whether a value is an id that the account does not have. The dry run
+    /// of a launch names a missing image.
     fn is_of_rehearsal(&self, value: &str) -> bool {
-        is_id(value) && !self.written.iter().any(|text| text.contains(value))
+        let is_written = || self.written.iter().any(|text| text.contains(value));
+        let is_known = || self.lent.contains(value) || is_written();
+        let is_missing = self.missing.contains(value) && !value.starts_with("ami-");
+        is_id(value) && (is_missing || !is_known())
     }
 }
 
