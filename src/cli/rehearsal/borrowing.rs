@@ -376,7 +376,7 @@ fn assumed(kind: Kind, id: &str, loans: &[Loan]) -> Vec<Value> {
         Kind::Instance => vec![json!({ "instance": {
             "id": id,
             "type": "t3.micro",
-            "image": "ami-00000000000000000",
+            "image": "",
             "state": "running",
             // Reserved for documentation, so no host has it.
             "public_ip": format!("198.51.100.{}", loans.len() % 254 + 1),
