@@ -33,7 +33,8 @@ class Cloud:
             ["unshare", "--net", "sh", "-c", f"ip link set lo up && {slow} echo && exec sleep infinity"],
             stdout=subprocess.PIPE,
         )
-        self.holder.stdout.readline()
+        if not self.holder.stdout.readline():
+            sys.exit("cannot prepare a network namespace; a delay needs netem in the kernel")
         self.more = {"AUTORUN_CLOUD_HOME": str(self.state)}
 
     def __enter__(self):

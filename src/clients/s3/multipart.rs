@@ -27,10 +27,11 @@ use crate::report::{Meter, Reporter};
 /// The size in bytes above which a file is uploaded in parts.
 pub const IN_PARTS_ABOVE: u64 = 16 << 20;
 
-/// The size of a part, unless the file needs more than 10,000 of them: the least that S3
-/// accepts. Over a long distance, many small parts arrive sooner than a few large ones,
-/// because the rate of each connection has to grow.
-const PART: u64 = 5 << 20;
+/// The smallest parts: the least that S3 accepts.
+const SMALLEST_PART: u64 = 5 << 20;
+
+/// The largest parts, unless the file needs more than 10,000 of them.
+const LARGEST_PART: u64 = 16 << 20;
 
 /// How many parts of one file are sent at the same time.
 const AT_ONCE: usize = 12;
@@ -63,7 +64,7 @@ impl S3<'_> {
         content: Content<'_>,
     ) -> Result<UploadId> {
         let attempt = format!("upload `{}` to `{bucket}`", content.file.display());
-        pieces(content.size, PART)?;
+        pieces(content.size, usual_part(content.size))?;
         let mut request = self
             .client
             .create_multipart_upload()
@@ -129,15 +130,17 @@ impl S3<'_> {
             return Err(changed(content.file));
         }
         let meter = &report.meter(&upload.key, content.size);
-        let sends = pieces(content.size, PART)?.into_iter().map(async |piece| {
-            if let Some(part) = stored.get(&piece.number)
-                && is_same(part, content.file, piece).await?
-            {
-                meter.add(piece.length);
-                return Ok(Sealed::new(piece, &part.tag, part.crc));
-            }
-            self.send_part(upload, (content.file, piece), meter).await
-        });
+        let sends = pieces(content.size, usual_part(content.size))?
+            .into_iter()
+            .map(async |piece| {
+                if let Some(part) = stored.get(&piece.number)
+                    && is_same(part, content.file, piece).await?
+                {
+                    meter.add(piece.length);
+                    return Ok(Sealed::new(piece, &part.tag, part.crc));
+                }
+                self.send_part(upload, (content.file, piece), meter).await
+            });
         let sent = stream::iter(sends).buffer_unordered(AT_ONCE);
         let parts = match sent.try_collect::<Vec<Sealed>>().await {
             Ok(parts) => parts,
@@ -303,6 +306,16 @@ impl S3<'_> {
         let setting = self.client.config().request_checksum_calculation();
         setting != Some(&RequestChecksumCalculation::WhenRequired)
     }
+}
+
+/// Returns the usual size of a part of a file.
+///
+/// Over a long distance, many small parts arrive sooner than a few large ones, because
+/// the rate of each connection has to grow. More parts than are sent at the same time
+/// would only be more requests.
+fn usual_part(size: u64) -> u64 {
+    let each = size.div_ceil(AT_ONCE as u64).next_multiple_of(1 << 20);
+    each.clamp(SMALLEST_PART, LARGEST_PART)
 }
 
 /// A part that is ready for the completion of its upload.
