@@ -1,6 +1,6 @@
 //! From the arguments of the process to its exit code.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
@@ -108,7 +108,7 @@ fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Returns whether an argument has only letters, as commands do.
-fn is_word(argument: &OsString) -> bool {
+fn is_word(argument: &OsStr) -> bool {
     argument
         .as_encoded_bytes()
         .iter()
