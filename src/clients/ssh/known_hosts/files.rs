@@ -1,5 +1,6 @@
 //! The `known_hosts` files, read again only after a change.
 
+use std::collections::HashMap;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind as IoErrorKind, Read as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::lines::{Line, Skipped, parse};
+use super::names::Names;
 use crate::report::Level;
 
 /// The longest file that is read, in bytes.
@@ -38,7 +40,12 @@ pub(super) struct Stamp {
 /// The valid lines of a file.
 #[derive(Debug, Default)]
 pub(super) struct Content {
-    pub(super) lines: Vec<Line>,
+    lines: Vec<Line>,
+    /// The places of lines by the names in them.
+    by_name: HashMap<Vec<u8>, Vec<usize>>,
+    /// The places of lines that have to be compared with a name: patterns and
+    /// hashes.
+    others: Vec<usize>,
     /// Why the file could not be read.
     pub(super) unread: Option<String>,
 }
@@ -85,11 +92,47 @@ impl Cached {
         }
         let (lines, skipped) = parse(&bytes);
         self.bytes = bytes;
-        self.content = Arc::new(Content {
-            lines,
-            unread: None,
-        });
+        self.content = Arc::new(Content::new(lines));
         messages_about(&self.path, &skipped)
+    }
+}
+
+impl Content {
+    fn new(lines: Vec<Line>) -> Self {
+        let mut by_name: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        let mut others = Vec::new();
+        for (at, line) in lines.iter().enumerate() {
+            match &line.names {
+                Names::List(list) if line.names.are_plain() => {
+                    for name in list.split(|byte| *byte == b',') {
+                        let places = by_name.entry(name.to_vec()).or_default();
+                        if places.last() != Some(&at) {
+                            places.push(at);
+                        }
+                    }
+                }
+                _ => others.push(at),
+            }
+        }
+        Self {
+            lines,
+            by_name,
+            others,
+            unread: None,
+        }
+    }
+
+    /// Returns the lines that apply to a name in lower case, in the order of the
+    /// file.
+    pub(super) fn lines_of(&self, name: &str) -> Vec<&Line> {
+        let named = self.by_name.get(name.as_bytes()).into_iter().flatten();
+        let applies = |at: &&usize| self.lines[**at].names.include(name);
+        let mut places: Vec<usize> = named
+            .chain(self.others.iter().filter(applies))
+            .copied()
+            .collect();
+        places.sort_unstable();
+        places.into_iter().map(|at| &self.lines[at]).collect()
     }
 }
 

@@ -46,14 +46,13 @@ pub(in crate::clients::ssh) struct Known {
     pub(super) without_port: Option<String>,
 }
 
-/// Returns the lines of all files that apply to a name.
+/// Returns the lines of all files that apply to a name in lower case.
 pub(in crate::clients::ssh) fn entries(
     files: &[(PathBuf, Arc<Content>)],
     name: &str,
 ) -> Vec<(Place, Line)> {
     let lines = files.iter().flat_map(|(file, content)| {
-        let lines = content.lines.iter();
-        lines.filter(|line| line.names.include(name)).map(|line| {
+        content.lines_of(name).into_iter().map(|line| {
             let place = Place {
                 file: file.clone(),
                 line: line.number,

@@ -19,13 +19,14 @@ pub(super) enum Names {
 }
 
 impl Names {
+    /// Returns whether a name in lower case is among these.
     pub(super) fn include(&self, name: &str) -> bool {
         match self {
             Self::Hashed(salt, hash) => {
                 let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
                 hmac::sign(&key, name.as_bytes()).as_ref() == hash
             }
-            Self::List(list) => is_listed(&name.to_ascii_lowercase(), list),
+            Self::List(list) => is_listed(name, list),
         }
     }
 
@@ -102,7 +103,7 @@ pub(super) fn name_of(address: &str) -> String {
         None => (address, ""),
     };
     if let Ok(address) = bare.parse::<Ipv6Addr>() {
-        return format!("{}{scope}", canonical_form(address));
+        return format!("{}{}", canonical_form(address), scope.to_ascii_lowercase());
     }
     match ipv4(address) {
         Some(address) => address.to_string(),
