@@ -55,6 +55,12 @@ pub(super) fn is_of_a_file(error: &Error) -> bool {
     is_one_of(error, &[sys::LIBSSH2_ERROR_FILE])
 }
 
+/// Returns whether the host accepted a key, but did not complete the login after
+/// its signature.
+pub(super) fn is_accepted_key(error: &Error) -> bool {
+    is_one_of(error, &[sys::LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED])
+}
+
 /// Returns whether the other side refused a request on a channel.
 pub(super) fn is_refused_request(error: &Error) -> bool {
     is_one_of(error, &[sys::LIBSSH2_ERROR_CHANNEL_REQUEST_DENIED])

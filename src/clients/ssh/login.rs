@@ -7,7 +7,7 @@ use super::connection::Connection;
 use super::errors::{Halt, halted};
 use super::host::{Host, Secret};
 use super::identities::{Agent, Identity};
-use super::libssh2::{is_broken, is_of_a_file};
+use super::libssh2::{is_accepted_key, is_broken, is_of_a_file};
 use super::raw_login;
 use super::tries::Tries;
 use crate::clients::Local;
@@ -29,35 +29,9 @@ pub(super) fn authenticate(connection: &Connection, host: &Host, local: &Local) 
         host,
         tries: Tries::default(),
     };
-    let mut methods = login.methods()?;
-    login.tries.methods.clone_from(&methods);
-    let accepts = |methods: &[String], name: &str| methods.iter().any(|method| method == name);
-    let of_password = |methods: &[String]| {
-        accepts(methods, "password") || accepts(methods, "keyboard-interactive")
-    };
-    // With a password alone, keys would only use up the attempts that the host
-    // allows.
-    let keys_first = host.password.is_none() || host.key.is_some() || !of_password(&methods);
-    if keys_first && accepts(&methods, "publickey") {
-        login.with_keys(local)?;
-        if !login.done() && !login.tries.closed && !login.tries.offered.is_empty() {
-            // A host that also wants a password no longer lists `publickey`.
-            let next = login.methods()?;
-            login.tries.also_wants(&next);
-            methods = next;
-        }
-    }
-    if let Some(password) = &host.password
-        && !login.done()
-        && !login.tries.closed
-    {
-        login.with_password(password, &methods)?;
-        if !login.done() && !login.tries.closed && !keys_first {
-            let next = login.methods()?;
-            if next.iter().any(|name| name == "publickey") && !of_password(&next) {
-                login.with_keys(local)?;
-            }
-        }
+    match &host.password {
+        None => login.with_keys_only(local)?,
+        Some(password) => login.with_password_and_keys(password, local)?,
     }
     if login.done() {
         return Ok(());
@@ -115,6 +89,64 @@ impl Login<'_> {
             }
             _ => error,
         }
+    }
+
+    /// Offers keys at once: to ask for the methods first would cost a round trip.
+    fn with_keys_only(&mut self, local: &Local) -> Result<()> {
+        let offered = self.with_keys(local);
+        if self.done() || self.tries.closed {
+            return offered;
+        }
+        let methods = match (self.methods(), &offered) {
+            (Ok(methods), _) => methods,
+            (Err(_), Err(_)) => return offered,
+            (Err(error), Ok(())) => return Err(error),
+        };
+        // A host that wants nothing at all has logged the user in.
+        if self.done() {
+            return Ok(());
+        }
+        if self.tries.closed {
+            return offered;
+        }
+        self.tries.also_wants(&methods);
+        self.tries.methods = methods;
+        if self.tries.wants_no_key() {
+            self.tries.forget_keys();
+            return Ok(());
+        }
+        offered
+    }
+
+    fn with_password_and_keys(&mut self, password: &Secret, local: &Local) -> Result<()> {
+        let accepts = |methods: &[String], name: &str| methods.iter().any(|method| method == name);
+        let of_password = |methods: &[String]| {
+            accepts(methods, "password") || accepts(methods, "keyboard-interactive")
+        };
+        let mut methods = self.methods()?;
+        self.tries.methods.clone_from(&methods);
+        // With a password alone, keys would only use up the attempts that the host
+        // allows.
+        let keys_first = self.host.key.is_some() || !of_password(&methods);
+        if keys_first && accepts(&methods, "publickey") {
+            self.with_keys(local)?;
+            if !self.done() && !self.tries.closed && !self.tries.offered.is_empty() {
+                // A host that also wants a password no longer lists `publickey`.
+                methods = self.methods()?;
+                self.tries.also_wants(&methods);
+            }
+        }
+        if self.done() || self.tries.closed {
+            return Ok(());
+        }
+        self.with_password(password, &methods)?;
+        if !self.done() && !self.tries.closed && !keys_first {
+            let next = self.methods()?;
+            if accepts(&next, "publickey") && !of_password(&next) {
+                self.with_keys(local)?;
+            }
+        }
+        Ok(())
     }
 
     /// Offers the named key, or the keys of the agent and of files.
@@ -301,6 +333,7 @@ impl Login<'_> {
                     return Err(self.broke(&halt));
                 }
                 self.tries.closed = left || is_broken(error);
+                self.tries.key_accepted |= is_accepted_key(error);
             }
         }
         self.tries.refused = true;

@@ -9,8 +9,9 @@ const BANNER_LINES: usize = 3;
 
 /// What was tried to log in.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Tries {
-    /// The methods that the host accepts at the beginning.
+    /// The methods that the host accepts, as far as it was asked.
     pub(super) methods: Vec<String>,
     /// The keys and the password that were offered, as messages name them.
     pub(super) offered: Vec<String>,
@@ -24,6 +25,8 @@ pub(super) struct Tries {
     pub(super) refused: bool,
     /// Whether the host closed the connection.
     pub(super) closed: bool,
+    /// Whether the host accepted a key.
+    pub(super) key_accepted: bool,
     /// The methods that the host wants in addition to an accepted key.
     also: Vec<String>,
     /// Questions of the host that had no answer.
@@ -35,19 +38,30 @@ pub(super) struct Tries {
 }
 
 impl Tries {
-    /// Records the methods after keys were offered. A host that accepts a key
-    /// and wants more lists other methods than before.
+    /// Records the methods after keys were offered. A host that accepts a key and
+    /// wants more no longer lists keys.
     pub(super) fn also_wants(&mut self, methods: &[String]) {
-        let has_key = |methods: &[String]| methods.iter().any(|method| method == "publickey");
-        if !methods.is_empty() && has_key(&self.methods) && !has_key(methods) {
+        if self.key_accepted && !methods.is_empty() && !lists_keys(methods) {
             self.also = methods.to_vec();
         }
+    }
+
+    /// Returns whether the host accepts no keys at all.
+    pub(super) fn wants_no_key(&self) -> bool {
+        !self.key_accepted && !lists_keys(&self.methods)
+    }
+
+    /// Forgets what was tried with keys: it explains nothing to the user of a host
+    /// that accepts none.
+    pub(super) fn forget_keys(&mut self) {
+        self.offered.clear();
+        self.unusable.clear();
     }
 
     /// Creates the error: first what is wrong here, then what the host refused.
     pub(super) fn error(&self, host: &Host) -> Error {
         let login = host.login();
-        let without_keys = !self.methods.iter().any(|method| method == "publickey");
+        let without_keys = !lists_keys(&self.methods);
         let (message, hint) = if !self.also.is_empty() {
             let also = self.also.join(", ");
             let key = match host.password {
@@ -145,6 +159,10 @@ impl Tries {
          public key"
             .to_owned()
     }
+}
+
+fn lists_keys(methods: &[String]) -> bool {
+    methods.iter().any(|method| method == "publickey")
 }
 
 const NO_KEY: &str =
