@@ -61,6 +61,12 @@ impl Fanout {
 }
 
 impl Schedule {
+    /// Returns how many are worked on at the same time at most.
+    pub(super) fn largest(&self) -> usize {
+        let batches = self.batches.iter().map(ExactSizeIterator::len);
+        batches.max().unwrap_or_default().min(self.at_once)
+    }
+
     /// Returns whether further work may begin after this many failures.
     pub(super) fn continues_after(&self, failures: usize) -> bool {
         failures <= self.max_failures

@@ -23,7 +23,8 @@ use super::servers::{ServerRef, explained, instance_host, is_host, mask_secrets}
 use super::variables::declare_secret;
 use crate::clients::ec2::Instance;
 use crate::clients::ssh::{
-    Address, Configuration, Host, Question, Secret, Trust, is_fingerprint, is_user,
+    Address, Configuration, Host, Question, Secret, Trust, allow_open_files, is_fingerprint,
+    is_user,
 };
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
@@ -425,6 +426,7 @@ pub(super) async fn on_each<T: Serialize>(
     };
     let names: Vec<String> = list.iter().enumerate().map(label).collect();
     let schedule = fanout.schedule(list.len());
+    allow_open_files(schedule.largest())?;
     let mut done: Results<Value> = list.iter().map(|_| None).collect();
     let failures = Cell::new(0);
     let mut worked_on = 0;

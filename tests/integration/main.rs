@@ -16,6 +16,7 @@ mod check;
 mod clean_system;
 mod clock;
 mod cloud_init;
+mod distant;
 mod ec2_words;
 mod editors;
 mod elastic_ips;

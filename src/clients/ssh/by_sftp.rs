@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::client::{Ssh, blocking, keep_idle};
+use super::client::{Ssh, blocking};
 use super::command::{Finished, Sink};
 use super::host::Host;
 use super::sftp::{NotCopied, Session, Upload};
@@ -120,7 +120,7 @@ impl Ssh {
                 return Ok(Some(done));
             }
             drop(session);
-            keep_idle(&idle, host, connection);
+            idle.keep(host, connection);
             Ok(Some(done))
         })
         .await

@@ -17,6 +17,7 @@ use super::connection::{Connection, LOGIN_TIMEOUT, Patience};
 use super::errors::{Halt, halted};
 use super::gate::Shut;
 use super::host::{Configuration, Host, Trust};
+use super::idle::Idle;
 use super::known_hosts::KnownHosts;
 use super::login;
 use super::pin::Pin;
@@ -29,9 +30,6 @@ use crate::clients::{Confinement, Local};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
 
-/// Idle connections by host.
-pub(super) type Idle = Arc<Mutex<HashMap<Host, Vec<Connection>>>>;
-
 /// The connection to a jump host: open, not yet open, or failed recently.
 #[derive(Debug, Default)]
 struct Route {
@@ -43,6 +41,26 @@ struct Route {
 /// login.
 type Routes = Mutex<HashMap<Host, Arc<tokio::sync::Mutex<Route>>>>;
 
+/// A connection with an open channel.
+pub(super) type Opened = (Connection, Channel);
+
+/// A connection on the way to its channel.
+pub(super) enum Begun {
+    Open(Opened),
+    /// The login is to follow, with this deadline.
+    Reached(Line, Patience),
+}
+
+impl Begun {
+    /// Returns how long the way to the host and back takes, if that is known.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        match self {
+            Self::Open((connection, _)) => connection.round_trip,
+            Self::Reached(line, _) => line.round_trip,
+        }
+    }
+}
+
 /// The ssh connections of a run.
 #[derive(Debug)]
 pub struct Ssh {
@@ -53,7 +71,7 @@ pub struct Ssh {
     config: SshConfig,
     report: Reporter,
     pub(super) cancel: CancellationToken,
-    pub(super) idle: Idle,
+    pub(super) idle: Arc<Idle>,
     routes: Routes,
     boots: Arc<Boots>,
     /// Instances for whose unverified key a warning was logged.
@@ -76,7 +94,7 @@ impl Ssh {
             local,
             report,
             cancel,
-            idle: Idle::default(),
+            idle: Arc::default(),
             routes: Routes::default(),
             boots: Arc::default(),
             unverified: Mutex::default(),
@@ -237,7 +255,18 @@ impl Ssh {
     /// Like [`Ssh::run`], but an account that runs no commands at all is not an
     /// error.
     pub async fn try_run(&self, host: &Host, command: Command, report: &Reporter) -> Result<Ran> {
-        let (connection, channel) = self.open(host).await?;
+        let opened = self.open(host).await?;
+        self.run_on(opened, host, command, report).await
+    }
+
+    /// Runs a command on an open connection.
+    pub(super) async fn run_on(
+        &self,
+        (connection, channel): Opened,
+        host: &Host,
+        command: Command,
+        report: &Reporter,
+    ) -> Result<Ran> {
         let idle = Arc::clone(&self.idle);
         let cancel = self.cancel.clone();
         let (host, report) = (host.clone(), report.clone());
@@ -258,7 +287,7 @@ impl Ssh {
                 finished.seconds = started.elapsed().as_secs_f64();
             }
             if reusable {
-                keep_idle(&idle, host, connection);
+                idle.keep(host, connection);
             }
             Ok(ran)
         })
@@ -295,40 +324,46 @@ impl Ssh {
     /// Drops the idle connections to a host, so that the next command logs in
     /// again.
     pub fn forget(&self, host: &Host) {
-        self.idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(host);
+        self.idle.forget(host);
     }
 
     /// Returns a connection with an open channel: an idle connection that still
     /// works, or a new one. No command has run yet, so a retry is safe.
-    pub(super) async fn open(&self, host: &Host) -> Result<(Connection, Channel)> {
+    pub(super) async fn open(&self, host: &Host) -> Result<Opened> {
+        let begun = self.begin(host).await?;
+        self.opened(host, begun).await
+    }
+
+    /// Returns an idle connection that still works, or a line to the host.
+    pub(super) async fn begin(&self, host: &Host) -> Result<Begun> {
         let patience = self.patience();
-        loop {
-            let idle = {
-                let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-                idle.get_mut(host).and_then(Vec::pop)
-            };
-            let Some(connection) = idle else { break };
+        while let Some(connection) = self.idle.take(host) {
             let patience = patience.clone();
             let open = move || match connection.open(&patience) {
                 Ok(channel) => Ok(Some((connection, channel))),
                 Err(Halt::Shut(Shut::Cancelled)) => Err(Error::cancelled()),
                 Err(_) => Ok(None),
             };
-            if let Some(open) = blocking(open).await? {
-                return Ok(open);
+            if let Some(opened) = blocking(open).await? {
+                return Ok(Begun::Open(opened));
             }
         }
-        self.log_in(host).await
+        let patience = self.patience_for(host);
+        check_key(host)?;
+        let line = self.reach(host, &patience).await?;
+        Ok(Begun::Reached(line, patience))
     }
 
-    async fn log_in(&self, host: &Host) -> Result<(Connection, Channel)> {
-        let patience = self.patience_for(host);
-        let connection = self.connect(host, &patience).await?;
+    /// Logs in to a host that was reached, and opens a channel.
+    pub(super) async fn opened(&self, host: &Host, begun: Begun) -> Result<Opened> {
+        let (line, patience) = match begun {
+            Begun::Open(opened) => return Ok(opened),
+            Begun::Reached(line, patience) => (line, patience),
+        };
+        let login = self.login(host, line, &patience);
         let host = host.clone();
         blocking(move || {
+            let connection = login()?;
             let opened = connection.open(&patience);
             let channel = opened.map_err(|halt| halted(&host, "opening a channel", &halt))?;
             Ok((connection, channel))
@@ -355,15 +390,22 @@ impl Ssh {
 
     /// Opens a new connection and logs in.
     async fn connect(&self, host: &Host, patience: &Patience) -> Result<Connection> {
-        // Reject an unusable key before connecting.
-        if let Some(key) = &host.key {
-            login::private_key(key)?;
-        }
+        check_key(host)?;
         let line = self.reach(host, patience).await?;
+        blocking(self.login(host, line, patience)).await
+    }
+
+    /// Returns the work of a login, for a blocking thread.
+    fn login(
+        &self,
+        host: &Host,
+        line: Line,
+        patience: &Patience,
+    ) -> impl FnOnce() -> Result<Connection> + Send + use<> {
         let (host, patience) = (host.clone(), patience.clone());
         let (local, report) = (self.local.clone(), self.report.clone());
         let known = Arc::clone(&self.known_hosts);
-        blocking(move || connect::login(&host, line, &local, &known, &report, &patience)).await
+        move || connect::login(&host, line, &local, &known, &report, &patience)
     }
 
     /// Opens a socket to a host: directly, through its jump host, or to the
@@ -376,7 +418,7 @@ impl Ssh {
             if let Some(command) = &host.settings.proxy_command {
                 return Proxy::start(command, host, &self.local);
             }
-            return connect::tcp(host, patience).await.map(Line::from);
+            return connect::tcp(host, patience).await;
         };
         let late = || {
             Error::new(
@@ -467,9 +509,12 @@ impl Ssh {
     }
 }
 
-pub(super) fn keep_idle(idle: &Idle, host: Host, connection: Connection) {
-    let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-    idle.entry(host).or_default().push(connection);
+/// Rejects an unusable key before connecting.
+fn check_key(host: &Host) -> Result<()> {
+    match &host.key {
+        Some(key) => login::private_key(key).map(drop),
+        None => Ok(()),
+    }
 }
 
 pub(super) async fn blocking<T: Send + 'static>(

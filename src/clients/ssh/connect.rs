@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -25,7 +25,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Reporter, text};
 
 /// Opens the TCP connection; dropping the future cancels it.
-pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
+pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<Line> {
     let patience = &patience.for_connecting(host);
     let failed = |reason: &str| {
         let message = format!(
@@ -34,8 +34,8 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
         );
         Error::new(ErrorKind::Unreachable, message).unsent()
     };
-    let stream = match tokio::time::timeout(patience.left(), connected(host)).await {
-        Ok(Ok(stream)) => stream,
+    let (stream, round_trip) = match tokio::time::timeout(patience.left(), connected(host)).await {
+        Ok(Ok(connected)) => connected,
         Ok(Err(e)) => {
             let reason = e.to_string();
             let reason = reason
@@ -73,7 +73,10 @@ pub(super) async fn tcp(host: &Host, patience: &Patience) -> Result<OwnedFd> {
     rustix::net::sockopt::set_tcp_user_timeout(&stream, 60_000).map_err(|e| setup(e.into()))?;
     let stream = stream.into_std().map_err(setup)?;
     stream.set_nonblocking(false).map_err(setup)?;
-    Ok(stream.into())
+    Ok(Line {
+        round_trip: Some(round_trip),
+        ..Line::from(OwnedFd::from(stream))
+    })
 }
 
 /// How long an attempt to connect is alone before another one begins beside it.
@@ -87,17 +90,18 @@ static MORE: Semaphore = Semaphore::const_new(100);
 
 /// Connects. The kernel repeats a lost SYN only after 1, 3 and 7 seconds, and loses
 /// those to a host that still boots. So another attempt begins every 200 ms; the
-/// first one that is answered counts.
-async fn connected(host: &Host) -> std::io::Result<TcpStream> {
+/// first one that is answered counts. Also returns how long the connection took.
+async fn connected(host: &Host) -> std::io::Result<(TcpStream, Duration)> {
     let addresses = tokio::net::lookup_host((host.address.as_str(), host.port)).await?;
     let addresses: Vec<SocketAddr> = addresses.collect();
+    let began = Instant::now();
     let mut first = pin!(TcpStream::connect(&addresses[..]));
     let mut others = FuturesUnordered::new();
     let mut again = tokio::time::interval_at(tokio::time::Instant::now() + AGAIN, AGAIN);
-    loop {
+    let stream = loop {
         tokio::select! {
-            done = &mut first => return done,
-            Some(Ok(done)) = others.next() => return done,
+            done = &mut first => break done?,
+            Some(Ok(done)) = others.next() => break done?,
             _ = again.tick() => {
                 if let Ok(permit) = MORE.try_acquire() {
                     let attempt = TcpStream::connect(&addresses[..]);
@@ -108,7 +112,8 @@ async fn connected(host: &Host) -> std::io::Result<TcpStream> {
                 }
             }
         }
-    }
+    };
+    Ok((stream, began.elapsed()))
 }
 
 /// Returns the key that a host offers for these algorithms, without logging in.
@@ -148,9 +153,9 @@ fn handshake(
     algorithms: &str,
     patience: &Patience,
 ) -> Result<(Connection, Offered)> {
-    let Line { socket, proxy } = line;
-    let mut connection = Connection::over(socket, &patience.for_connecting(host))?;
-    connection.proxy = proxy;
+    let mut connection = Connection::over(line.socket, &patience.for_connecting(host))?;
+    connection.proxy = line.proxy;
+    connection.round_trip = line.round_trip;
     connection
         .session
         .method_pref(MethodType::HostKey, algorithms)
@@ -224,8 +229,6 @@ fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use tokio_util::sync::CancellationToken;
 
     use super::*;

@@ -61,10 +61,12 @@ impl Patience {
 pub(super) struct Connection {
     pub(super) session: Session,
     pub(super) gate: Arc<Gate>,
-    /// A duplicate of the session's socket, for poll.
-    socket: OwnedFd,
+    /// The session's socket, for poll.
+    socket: Arc<OwnedFd>,
     /// The `ProxyCommand` behind the socket; it ends with the connection.
     pub(super) proxy: Option<Proxy>,
+    /// How long the way to the host and back takes, if that is known.
+    pub(super) round_trip: Option<Duration>,
 }
 
 impl std::fmt::Debug for Connection {
@@ -83,15 +85,16 @@ impl Connection {
         };
         let mut session = Session::new().map_err(|e| failed(&e))?;
         session.set_blocking(false);
-        let own = socket.try_clone().map_err(|e| failed(&e))?;
+        let socket = Arc::new(socket);
         let cancel = patience.cancel.clone();
         let gate = Gate::new(patience.until, cancel, gate::BEFORE_LOGIN);
-        gate::guard(&mut session, socket, &gate);
+        gate::guard(&mut session, Arc::clone(&socket), &gate);
         Ok(Self {
             session,
             gate,
-            socket: own,
+            socket,
             proxy: None,
+            round_trip: None,
         })
     }
 

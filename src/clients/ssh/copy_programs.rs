@@ -26,10 +26,12 @@ pub enum Trouble {
     Special,
     /// The path begins with `~user`, and the host has no such user.
     NoUser,
+    /// The host has no tar.
+    NoTar,
 }
 
 impl Trouble {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Missing,
         Self::Denied,
         Self::Full,
@@ -38,6 +40,7 @@ impl Trouble {
         Self::Incomplete,
         Self::Special,
         Self::NoUser,
+        Self::NoTar,
     ];
 
     /// Returns the program's exit status for this reason; sh, tar and sudo use
@@ -52,6 +55,7 @@ impl Trouble {
             Self::Incomplete => 96,
             Self::Special => 97,
             Self::NoUser => 98,
+            Self::NoTar => 99,
         }
     }
 
@@ -172,7 +176,8 @@ fn on_host(variable: &str, path: &str) -> String {
 
 /// Returns a program that copies its input to a file, for [`super::Ssh::run`].
 /// It writes a hidden file beside the target, checks the size, sets the mode
-/// and renames the file. It prints the path of the file.
+/// and renames the file. It prints the path of the hidden file and a zero byte, and
+/// in the end the path of the file.
 #[must_use]
 pub fn receive_file(name: &str, target: &str, size: u64, mode: u32) -> String {
     command(&format!(
@@ -191,7 +196,7 @@ umask 077
 trap 'rm -f -- "$h"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 set -C
-cat >"$h" || why "${{d:-.}}"
+{{ printf '%s\0' "$h" && cat >&3; }} 3>"$h" || why "${{d:-.}}"
 s=$(wc -c <"$h") || exit 1
 [ "$s" -eq {size} ] || {{ echo "received $s of {size} bytes" >&2; exit {incomplete}; }}
 chmod -- {mode:04o} "$h" || exit 1
@@ -201,6 +206,23 @@ printf '%s' "$t""#,
         name = quote(name),
         missing = Trouble::Missing.status(),
         incomplete = Trouble::Incomplete.status(),
+    ))
+}
+
+/// Parts of a file begin at multiples of this size, in bytes.
+pub(super) const BLOCK: u64 = 1 << 20;
+
+/// Returns a program that writes its input into the hidden file of
+/// [`receive_file`], after this number of blocks. It fails with status 1 if the
+/// host cannot do that.
+pub(super) fn receive_part(hidden: &str, blocks: u64) -> String {
+    command(&format!(
+        r#"h={hidden} d=.
+case $h in */*) d=${{h%/*}}/ ;; esac
+[ -f "$h" ] || exit 1
+{{ dd bs={BLOCK} seek={blocks} conv=notrunc </dev/null >&3 2>/dev/null || exit 1
+cat >&3 || why "$d"; }} 3<>"$h" || exit 1"#,
+        hidden = quote(hidden),
     ))
 }
 
@@ -304,7 +326,8 @@ printf '%s' "$t""#,
 #[must_use]
 pub fn receive_tree(name: &str, target: &str, replace: bool) -> String {
     command(&format!(
-        r#"{stage}tar -xpof - -C "$h" || {{
+        r#"command -v tar >/dev/null || exit {no_tar}
+{stage}tar -xpof - -C "$h" || {{
 [ -f "$h/done" ] && why "$h"
 (why "$h"); s=$?
 [ $s -eq {full} ] && exit {full}
@@ -314,6 +337,7 @@ exit {incomplete}
 {settle}"#,
         stage = stage(name, target, replace),
         settle = settle(),
+        no_tar = Trouble::NoTar.status(),
         full = Trouble::Full.status(),
         incomplete = Trouble::Incomplete.status(),
     ))

@@ -36,6 +36,9 @@ pub(super) const ASIDE: u64 = 16 << 20;
 /// own.
 const PER_BYTE: u64 = 64;
 
+/// Fewer bytes than this in one read are messages, not a stream of data.
+const BULK: usize = 4 << 10;
+
 /// Why the gate returns no more data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shut {
@@ -157,16 +160,32 @@ impl Gate {
             return Err(Errno::AGAIN);
         }
         let (read, _) = recv(socket, buffer, RecvFlags::empty())?;
+        if read < BULK {
+            acknowledge(socket);
+        }
         let mut state = self.state();
         state.left = state.left.saturating_sub(read as u64);
         Ok(read)
     }
 }
 
+/// Acknowledges what has arrived, so that the host's next message can leave.
+///
+/// sshd does not set `TCP_NODELAY`: of two small messages, its kernel holds back
+/// the second until the first is acknowledged, and this kernel delays that by
+/// 40 ms. The option lasts until the kernel changes its mind.
+fn acknowledge(socket: BorrowedFd<'_>) {
+    // A failure costs only time. The socket may not be one of TCP.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
+    #[cfg(not(target_os = "linux"))]
+    let _ = socket;
+}
+
 /// A session's socket. The session owns it and the gate, so both exist as long
 /// as the session.
 struct Guarded {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     #[expect(dead_code, reason = "it must live as long as `receive` uses it")]
     gate: Arc<Gate>,
 }
@@ -214,7 +233,7 @@ unsafe extern "C" {
 }
 
 /// Sets a session's socket, which it reads only through the gate.
-pub(super) fn guard(session: &mut Session, socket: OwnedFd, gate: &Arc<Gate>) {
+pub(super) fn guard(session: &mut Session, socket: Arc<OwnedFd>, gate: &Arc<Gate>) {
     let gate = Arc::clone(gate);
     {
         let mut raw = session.raw();

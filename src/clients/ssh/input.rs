@@ -3,13 +3,17 @@
 //! no other program reads it.
 
 use std::collections::VecDeque;
-use std::io::Read as _;
+use std::io::Read;
 
 use super::channel::Channel;
 use super::command::Stdin;
 use super::libssh2::must_wait;
 
+/// The largest piece of input or output that is moved at once, in bytes.
 pub(super) const CHUNK: usize = 256 << 10;
+
+/// After this many bytes, output and the deadline are looked at again.
+const BURST: usize = 2 * CHUNK;
 
 /// A part of the data for the host.
 pub(super) enum Part {
@@ -57,9 +61,20 @@ impl Input {
         }
     }
 
-    /// Writes as much as the channel accepts. Returns the number of bytes, or 1
-    /// for other progress.
+    /// Writes what the channel accepts, but not without end. Returns the number of
+    /// bytes, or a small number for other progress.
     pub(super) fn write(&mut self, channel: &Channel) -> std::result::Result<usize, Fault> {
+        let mut moved = 0;
+        while moved < BURST {
+            match self.write_once(channel)? {
+                0 => break,
+                n => moved += n,
+            }
+        }
+        Ok(moved)
+    }
+
+    fn write_once(&mut self, channel: &Channel) -> std::result::Result<usize, Fault> {
         if self.sent < self.pending.len() {
             return match channel.write(&self.pending[self.sent..]) {
                 Ok(n) => {
@@ -92,7 +107,6 @@ impl Input {
     /// Loads the next piece of input. Returns false at a pause and at the end.
     fn refill(&mut self) -> std::io::Result<bool> {
         self.sent = 0;
-        self.pending.clear();
         while let Some(next) = self.rest.pop_front() {
             match next {
                 Part::Pause => {
@@ -102,16 +116,32 @@ impl Input {
                 Part::Data(Stdin::Empty) => {}
                 Part::Data(Stdin::Bytes(bytes)) => self.pending = bytes,
                 Part::Data(Stdin::Reader(mut reader)) => {
-                    let mut piece = reader.by_ref().take(CHUNK as u64);
-                    if piece.read_to_end(&mut self.pending)? > 0 {
-                        self.rest.push_front(Part::Data(Stdin::Reader(reader)));
+                    // The buffer of the last piece is used again.
+                    self.pending.resize(CHUNK, 0);
+                    let length = read(&mut reader, &mut self.pending)?;
+                    if length == 0 {
+                        self.pending = Vec::new();
+                        continue;
                     }
+                    self.pending.truncate(length);
+                    self.rest.push_front(Part::Data(Stdin::Reader(reader)));
                 }
             }
             if !self.pending.is_empty() {
                 return Ok(true);
             }
         }
+        self.pending.clear();
         Ok(false)
+    }
+}
+
+/// Reads a piece; 0 bytes are the end.
+fn read(reader: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match reader.read(buffer) {
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
     }
 }

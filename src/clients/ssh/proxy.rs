@@ -44,6 +44,9 @@ impl std::fmt::Debug for Proxy {
 pub(super) struct Line {
     pub(super) socket: OwnedFd,
     pub(super) proxy: Option<Proxy>,
+    /// How long the way to the host and back takes; known only for a socket of
+    /// this machine's TCP.
+    pub(super) round_trip: Option<Duration>,
 }
 
 impl From<OwnedFd> for Line {
@@ -51,6 +54,7 @@ impl From<OwnedFd> for Line {
         Self {
             socket,
             proxy: None,
+            round_trip: None,
         }
     }
 }
@@ -113,6 +117,7 @@ impl Proxy {
         Ok(Line {
             socket: near.into(),
             proxy: Some(Self { child, messages }),
+            round_trip: None,
         })
     }
 

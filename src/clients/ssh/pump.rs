@@ -13,7 +13,7 @@ use super::boot::{Boot, BootEvent};
 use super::channel::Channel;
 use super::command::{Command, Finished, Ran, Sink, Stdin};
 use super::connection::{Connection, GLANCE, LOGIN_TIMEOUT};
-use super::errors::{Halt, broken, halted};
+use super::errors::{Halt, broken};
 use super::gate::{self, Shut};
 use super::host::Host;
 use super::input::{CHUNK, Fault, Input, Part};
@@ -27,6 +27,10 @@ use crate::report::{Reporter, Stream, text};
 
 /// The two outputs of a command.
 const STREAMS: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+/// The first size of the buffer for output, in bytes. Most commands print little,
+/// and on many hosts at once large buffers would be most of the memory.
+const SMALL: usize = 4 << 10;
 
 /// The keepalive interval in seconds, to notice a dead host on an idle
 /// connection.
@@ -83,10 +87,7 @@ pub(super) fn run(
         boots,
     };
     let command_line = framing.command_line();
-    let pumped = job
-        .start(&command_line, deadline, cancel)
-        .and_then(|()| job.pump(deadline, cancel));
-    let stop = match pumped {
+    let stop = match job.pump(&command_line, deadline, cancel) {
         Ok(()) => match job.finish(sudo, &command_line) {
             Ok(done) => return Ok(done),
             Err(error) => Stop::Broken(error),
@@ -171,46 +172,40 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Starts the command, within the time of a login.
-    fn start(
-        &self,
+    /// Starts the command and moves its data until the other side closes the
+    /// channel.
+    ///
+    /// The program follows the request for the command without waiting for its
+    /// answer, which would cost a round trip.
+    fn pump(
+        &mut self,
         command: &str,
         deadline: Option<Instant>,
         cancel: &CancellationToken,
     ) -> std::result::Result<(), Stop> {
-        let in_time = Instant::now() + LOGIN_TIMEOUT;
-        let until = deadline.map_or(in_time, |deadline| deadline.min(in_time));
         let gate = &self.connection.gate;
+        let answers_until = Instant::now() + LOGIN_TIMEOUT;
+        let until = deadline.map_or(answers_until, |deadline| deadline.min(answers_until));
         gate.open(Some(until), cancel, gate::ASIDE);
-        match self.connection.finish(|_| self.channel.exec(command)) {
-            Ok(()) => Ok(()),
-            Err(Halt::Shut(Shut::Cancelled)) => Err(Stop::Cancelled),
-            Err(Halt::Shut(Shut::Late)) if deadline == Some(until) => Err(Stop::Deadline),
-            Err(Halt::Broken(e)) if is_refused_request(&e) => {
-                Err(Stop::Refused(refuses_commands(self.host)))
-            }
-            Err(halt) => Err(Stop::Broken(halted(self.host, "starting a command", &halt))),
-        }
-    }
-
-    fn pump(
-        &mut self,
-        deadline: Option<Instant>,
-        cancel: &CancellationToken,
-    ) -> std::result::Result<(), Stop> {
-        let gate = &self.connection.gate;
-        gate.open(deadline, cancel, gate::ASIDE);
-        let mut buffer = vec![0; CHUNK];
+        let mut answered = false;
+        let mut buffer = vec![0; SMALL];
         loop {
             match gate.shut() {
                 None => {}
                 Some(Shut::Cancelled) => return Err(Stop::Cancelled),
-                Some(Shut::Late) => return Err(Stop::Deadline),
+                Some(Shut::Late) if answered || deadline == Some(until) => {
+                    return Err(Stop::Deadline);
+                }
+                Some(Shut::Late) => return Err(self.broke("it did not answer in time")),
                 Some(Shut::TooMuch) => return Err(self.broke("it sends data without end")),
+            }
+            if !answered && self.is_answered(command)? {
+                answered = true;
+                gate.open(deadline, cancel, gate::ASIDE);
             }
             let read = self.read(&mut buffer)?;
             let ended = self.channel.eof();
-            if ended && self.closed()? {
+            if ended && answered && self.closed()? {
                 return Ok(());
             }
             let wrote = match self.input.write(&self.channel) {
@@ -231,6 +226,16 @@ impl Job<'_> {
         }
     }
 
+    /// Requests the command. Returns whether the host has accepted it.
+    fn is_answered(&self, command: &str) -> std::result::Result<bool, Stop> {
+        match self.channel.exec(command) {
+            Ok(()) => Ok(true),
+            Err(e) if must_wait(&e) => Ok(false),
+            Err(e) if is_refused_request(&e) => Err(Stop::Refused(refuses_commands(self.host))),
+            Err(e) => Err(self.broke(e.message())),
+        }
+    }
+
     /// Returns whether the other side has closed the channel. Both outputs may
     /// end long before the command does, as after `exec >file 2>&1`.
     fn closed(&self) -> std::result::Result<bool, Stop> {
@@ -241,8 +246,9 @@ impl Job<'_> {
         }
     }
 
-    /// Reads from both outputs. Returns the number of bytes.
-    fn read(&mut self, buffer: &mut [u8]) -> std::result::Result<usize, Stop> {
+    /// Reads from both outputs. Returns the number of bytes. The buffer grows if
+    /// there is more than fits.
+    fn read(&mut self, buffer: &mut Vec<u8>) -> std::result::Result<usize, Stop> {
         let mut moved = 0;
         for id in 0..2 {
             // Read one buffer from each, so that neither output starves the
@@ -252,6 +258,9 @@ impl Job<'_> {
                 Ok(n) => {
                     moved += n;
                     self.take(id, &buffer[..n])?;
+                    if n == buffer.len() && n < CHUNK {
+                        buffer.resize(2 * n, 0);
+                    }
                 }
                 Err(e) if must_wait(&e) => {}
                 Err(e) => return Err(self.broke(e.message())),

@@ -106,6 +106,12 @@ impl Entry {
     pub fn size(&self) -> u64 {
         self.about.size
     }
+
+    /// Returns whether this is a file with parts that take no space on the disk.
+    #[must_use]
+    pub fn has_holes(&self) -> bool {
+        self.kind == Kind::File && self.about.has_holes()
+    }
 }
 
 /// Lists everything below a directory, each directory before its entries. Links

@@ -38,6 +38,9 @@ pub(super) fn not_copied(
 ) -> Error {
     let words = words(finished);
     let trouble = Trouble::of_status(finished.status);
+    if trouble == Some(Trouble::NoTar) {
+        return no_tar(host);
+    }
     let kind = match trouble {
         Some(Trouble::Full) => ErrorKind::QuotaExceeded,
         _ => ErrorKind::CommandFailed,
@@ -73,7 +76,7 @@ pub(super) fn not_copied(
             _ => error,
         },
         Trouble::NoUser => error.hint(no_user(target)),
-        Trouble::Incomplete | Trouble::Special => error,
+        Trouble::Incomplete | Trouble::Special | Trouble::NoTar => error,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Copying files and directories from this machine to hosts.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,17 @@ use std::time::{Duration, Instant};
 
 use rhai::Dynamic;
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use super::super::check_public;
 use super::super::hosts::{Targets, on_each};
 use super::super::rehearsed::{self, is_outside};
-use super::errors::{in_time, no_tar, not_copied};
+use super::errors::{in_time, not_copied};
 use super::{Copied, Scp, log_copied, query};
 use crate::clients::ssh::copy_programs::{self, Tar};
-use crate::clients::ssh::{Command, Finished, Host, Program, Ran, Stdin, TreeUpload, Upload};
+use crate::clients::ssh::{
+    Command, FileUpload, Finished, Host, Program, Ran, Stdin, TreeUpload, Upload,
+};
 use crate::clients::tree::{self, Entry, Kind, NotPacked};
 use crate::context::Context;
 use crate::crash;
@@ -98,13 +101,17 @@ impl Source {
         })
     }
 
+    fn file(&self) -> Result<File> {
+        let unreadable = |e: std::io::Error| Error::io("read", &self.path, &e);
+        let (file, _) = tree::open_file(&self.path).map_err(unreadable)?;
+        Ok(file)
+    }
+
     /// Opens the file. The size check on the host detects a file that has
     /// become shorter.
     fn content(&self, cx: &Context) -> Result<Box<dyn Read + Send>> {
-        let unreadable = |e: std::io::Error| Error::io("read", &self.path, &e);
-        let (file, _) = tree::open_file(&self.path).map_err(unreadable)?;
         let meter = cx.report.meter(&self.shown, self.size);
-        Ok(Box::new(meter.reading(file.take(self.size))))
+        Ok(Box::new(meter.reading(self.file()?.take(self.size))))
     }
 
     /// Returns the number of files in a directory.
@@ -221,15 +228,18 @@ async fn send_file(
     options: &Scp,
 ) -> Result<Finished> {
     let timeout = options.timeout.map(Seconds::duration);
-    let program = copy_programs::receive_file(&source.name(), to, source.size, mode);
-    let command = Command {
-        program: Program::Own(program),
-        stdin: Stdin::Reader(source.content(cx)?),
+    let upload = FileUpload {
+        name: source.name(),
+        target: to.to_owned(),
+        mode,
+        file: source.file()?,
+        size: source.size,
+        meter: cx.report.meter(&source.shown, source.size),
         sudo: options.sudo,
         timeout,
-        ..Command::default()
     };
-    let reason = match cx.clients.ssh().try_run(host, command, &cx.report).await? {
+    let ran = cx.clients.ssh().put_file(host, upload, &cx.report).await?;
+    let reason = match ran {
         Ran::Finished(finished) => return Ok(finished),
         Ran::Refused(reason) => reason,
     };
@@ -253,40 +263,61 @@ async fn send_directory(
     options: &Scp,
 ) -> Result<Finished> {
     let timeout = options.timeout.map(Seconds::duration);
-    let (tar, no_shell) = match tar_of(cx, host, options.sudo, timeout).await? {
-        Ok(tar) => (tar, None),
-        Err(reason) => (Tar::Other, Some(reason)),
+    // Only GNU tar leaves out the holes of files. To ask for it costs a round trip
+    // or two, and few directories have such files.
+    let sparse = entries.iter().any(Entry::has_holes)
+        && has_gnu_tar(cx, host, options.sudo, timeout).await?;
+    let stream = pack(cx, source, entries, sparse)?;
+    let program = copy_programs::receive_tree(&source.name(), to, options.delete);
+    let command = Command {
+        program: Program::Own(program),
+        stdin: Stdin::Reader(stream.reader),
+        sudo: options.sudo,
+        timeout,
+        ..Command::default()
     };
+    let ran = cx.clients.ssh().try_run(host, command, &cx.report).await?;
+    let no_shell = match ran {
+        Ran::Finished(finished) => return packed(stream.packing, finished).await,
+        Ran::Refused(reason) => reason,
+    };
+    let stream = pack(cx, source, entries, false)?;
+    let upload = TreeUpload {
+        name: source.name(),
+        target: to.to_owned(),
+        replace: options.delete,
+        stream: stream.reader,
+    };
+    let put = cx.clients.ssh().put_tree_over_sftp(host, upload, timeout);
+    packed(stream.packing, put.await?.ok_or(no_shell)?).await
+}
+
+/// A directory as a stream, which a thread writes.
+struct Stream {
+    reader: Box<dyn Read + Send>,
+    packing: JoinHandle<std::result::Result<(), NotPacked>>,
+}
+
+fn pack(cx: &Context, source: &Source, entries: &Arc<Vec<Entry>>, sparse: bool) -> Result<Stream> {
     let (reader, writer) =
         std::io::pipe().map_err(|e| Error::internal(format!("cannot create a pipe: {e}")))?;
     let (directory, entries) = (source.path.clone(), Arc::clone(entries));
     let packing = tokio::task::spawn_blocking(move || {
         let writer = std::io::BufWriter::with_capacity(1 << 16, writer);
-        tree::pack(&directory, &entries, tar == Tar::Gnu, writer)
+        tree::pack(&directory, &entries, sparse, writer)
     });
     let meter = cx.report.meter(&source.shown, source.size);
-    let stream = Box::new(meter.reading(reader));
-    let ssh = cx.clients.ssh();
-    let finished = if let Some(reason) = no_shell {
-        let upload = TreeUpload {
-            name: source.name(),
-            target: to.to_owned(),
-            replace: options.delete,
-            stream,
-        };
-        let put = ssh.put_tree_over_sftp(host, upload, timeout);
-        put.await?.ok_or(reason)?
-    } else {
-        let program = copy_programs::receive_tree(&source.name(), to, options.delete);
-        let command = Command {
-            program: Program::Own(program),
-            stdin: Stdin::Reader(stream),
-            sudo: options.sudo,
-            timeout,
-            ..Command::default()
-        };
-        ssh.run(host, command, &cx.report).await?
-    };
+    Ok(Stream {
+        reader: Box::new(meter.reading(reader)),
+        packing,
+    })
+}
+
+/// Returns the result of the host, unless the directory could not be read.
+async fn packed(
+    packing: JoinHandle<std::result::Result<(), NotPacked>>,
+    finished: Finished,
+) -> Result<Finished> {
     let packed = packing
         .await
         .map_err(|_| Error::internal("packing stopped unexpectedly"))?;
@@ -299,19 +330,20 @@ async fn send_directory(
     }
 }
 
-/// Returns the tar of a host, or why the host runs no commands.
-async fn tar_of(
+async fn has_gnu_tar(
     cx: &Context,
     host: &Host,
     sudo: bool,
     timeout: Option<Duration>,
-) -> Result<std::result::Result<Tar, Error>> {
-    let finished = match query(cx, host, Tar::COMMAND.to_owned(), sudo, timeout).await? {
-        Ran::Finished(finished) => finished,
-        Ran::Refused(reason) => return Ok(Err(reason)),
-    };
-    let tar = Tar::parse(&String::from_utf8_lossy(&finished.stdout));
-    tar.map(Ok).ok_or_else(|| no_tar(host))
+) -> Result<bool> {
+    Ok(
+        match query(cx, host, Tar::COMMAND.to_owned(), sudo, timeout).await? {
+            Ran::Finished(finished) => {
+                Tar::parse(&String::from_utf8_lossy(&finished.stdout)) == Some(Tar::Gnu)
+            }
+            Ran::Refused(_) => false,
+        },
+    )
 }
 
 /// Parses permissions as octal digits.
