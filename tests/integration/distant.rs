@@ -1,11 +1,12 @@
-//! Hosts on a long way: a large file travels on several connections.
+//! Hosts on a long way, where a large file travels on several connections; and many
+//! hosts at once.
 
 use std::fs;
 use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{HOST, Lab};
+use crate::support::{Ended, HOST, Lab};
 
 /// Delays all packets to the machines of a lab.
 fn delay(lab: &Lab, milliseconds: u32) {
@@ -55,4 +56,28 @@ fn a_large_file_arrives_whole_on_several_connections() {
     // The other connections are still open.
     assert!(words[4].parse::<u32>().unwrap() > 2, "{}", ended.stdout);
     assert!(!ended.stdout.contains(".autorun"), "{}", ended.stdout);
+}
+
+#[test]
+fn too_few_open_files_are_reported_before_any_connection() {
+    let lab = Lab::start(&json!({}));
+    let autorun = lab.autorun().playbook(&format!(
+        "let hosts = []; for n in 0..64 {{ hosts.push(host(\"{HOST}\", #{{ name: `web${{n}}` }})); }}\n\
+         print(ssh_exec(hosts, \"echo hello\").len);"
+    ));
+    let limited = |soft: u32, hard: u32| {
+        let line = format!("ulimit -Sn {soft}; ulimit -Hn {hard}; {}", autorun.words());
+        Ended::of(&autorun.shell(&line).output().unwrap(), autorun.home.path())
+    };
+    let refused = limited(200, 200).exits(1);
+    let message = refused.messages();
+    let expected = "work on 64 hosts at the same time may need 448 open files, but this process \
+                    may open only 200";
+    assert!(message.contains(expected), "{message}");
+    assert!(
+        message.contains("`ulimit -n 448`, or pass `at_once: 2`"),
+        "{message}"
+    );
+    // The limit is raised as far as the system allows.
+    assert_eq!(limited(200, 1024).exits(0).stdout, "64\n");
 }
