@@ -62,6 +62,9 @@ pub struct Account {
     pub disabled_regions: Vec<String>,
     /// Whether the session token of the credentials has expired.
     pub expired_token: bool,
+    /// Whether Systems Manager manages instances without a role that allows it (its
+    /// Default Host Management Configuration).
+    pub default_host_management: bool,
     /// How many seconds this machine's clock is behind that of AWS. A negative number
     /// says that it is ahead.
     pub clock_skew_seconds: i32,
@@ -181,6 +184,10 @@ pub enum Act {
     OtherConsoleKeys,
     /// A console that shows the host keys only after the user data, as on AWS.
     LateConsoleKeys,
+    /// An instance without the agent of Systems Manager.
+    NoAgent,
+    /// An instance whose agent of Systems Manager has lost its connection.
+    AgentOffline,
 }
 
 impl Act {

@@ -85,3 +85,11 @@ pub(super) fn slow_down(refusal: Refusal) -> Refusal {
     }
     refusal
 }
+
+/// Translates EC2's throttling error to that of Systems Manager.
+pub(super) fn rate_exceeded(refusal: Refusal) -> Refusal {
+    if refusal.code == "RequestLimitExceeded" {
+        return Refusal::new("ThrottlingException", "Rate exceeded");
+    }
+    refusal
+}

@@ -23,7 +23,7 @@ use super::authorization::Guard;
 use super::daemon::ACCOUNT;
 use super::ec2::{self, Answer, Ec2, Refusal, Sender};
 use super::faults::{Account, Act, Plans};
-use super::injection::{Reset, corrupted, refusal_after, refusal_before, slow_down};
+use super::injection::{Reset, corrupted, rate_exceeded, refusal_after, refusal_before, slow_down};
 use super::line::Line;
 use super::logbook;
 use super::mutations::Mutations;
@@ -181,7 +181,10 @@ impl Front {
             .to_owned();
         let in_json = service == "ssm";
         let refused = |refusal: &Refusal| match service.as_str() {
-            "ssm" => ssm_body(refusal.status, &ec2::ssm_refused(refusal)),
+            "ssm" => {
+                let refusal = rate_exceeded(refusal.clone());
+                ssm_body(refusal.status, &ec2::ssm_refused(&refusal))
+            }
             other => xml(ec2::refused_by(other, refusal)),
         };
         let run = named_run(&parts.headers, SIGNED_AGENT);
@@ -267,7 +270,8 @@ impl Front {
         match request.scope.service.as_str() {
             "iam" => xml(self.ec2.answer_iam(form, guard)),
             "ssm" => {
-                let (status, answer) = self.ec2.answer_ssm(region, operation, form, guard);
+                let sender = Sender { run, guard };
+                let (status, answer) = self.ec2.answer_ssm(region, operation, form, sender);
                 ssm_body(status, &answer)
             }
             "sts" => {

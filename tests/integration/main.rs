@@ -35,6 +35,7 @@ mod local_cloud_account;
 mod local_cloud_dnf;
 mod local_cloud_iam;
 mod local_cloud_programs;
+mod local_cloud_ssm;
 mod local_cloud_walls;
 mod logins;
 mod main_job;

@@ -37,6 +37,7 @@ pub(crate) use listed::Listed;
 pub use mistake::Mistake;
 pub(crate) use pattern::{Template, matches_ignoring_case};
 pub use policy::Policy;
+pub(crate) use policy::Verdict;
 pub(crate) use values::Values;
 
 /// The language of a policy: its version, and the condition keys that can be

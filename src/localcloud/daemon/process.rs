@@ -110,7 +110,8 @@ async fn run(home: &Home, arguments: &Arguments) -> Result<(), String> {
         .map_err(io("cannot open EC2's state"))?;
     let store = Arc::new(store);
     let machines = hosting.map(|hosting| hosting.hand_over(&store));
-    let ec2 = Ec2::new(store, plans.clone(), machines);
+    let outputs = Arc::new(s3.clone());
+    let ec2 = Ec2::new(store, plans.clone(), machines, Some(outputs));
     let access = Access {
         endpoint,
         access_key_id: keys.access_key_id.clone(),

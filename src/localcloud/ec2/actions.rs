@@ -327,7 +327,7 @@ pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     ec2.chain(absent::actions())
         .chain(iam::actions())
         .chain(sts::ACTIONS)
-        .chain(ssm::OPERATIONS)
+        .chain(ssm::operations())
 }
 
 /// Returns AWS's names of the actions of EC2.

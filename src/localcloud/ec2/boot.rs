@@ -6,7 +6,7 @@ use super::state::Instance;
 use super::user_data::decode;
 use super::{images, instance_types};
 use crate::faults::{Act, Fault};
-use crate::machine::{Boot, Faults, Limits};
+use crate::machine::{AgentFault, Boot, Faults, Limits};
 
 /// `network` is the CIDR block of the instance's VPC.
 pub(super) fn boot_of(instance: &Instance, network: Ipv4Net, fault: Option<&Fault>) -> Boot {
@@ -23,6 +23,8 @@ pub(super) fn boot_of(instance: &Instance, network: Ipv4Net, fault: Option<&Faul
             Act::NoConsoleKeys => faults.host_keys_not_in_console = true,
             Act::OtherConsoleKeys => faults.other_host_keys_in_console = true,
             Act::LateConsoleKeys => faults.host_keys_late_in_console = true,
+            Act::NoAgent => faults.agent = Some(AgentFault::Missing),
+            Act::AgentOffline => faults.agent = Some(AgentFault::Offline),
             _ => {}
         }
     }

@@ -19,7 +19,7 @@ use super::state::Phase;
 use super::store::Store;
 use crate::clock;
 use crate::faults::{BOOT, Plans};
-use crate::machine::Runtime;
+use crate::machine::{Machine, Runtime};
 use crate::metadata::{self, Metadata};
 use crate::proxy::Proxy;
 
@@ -109,6 +109,11 @@ impl Machines {
             let metadata = metadata_of(instance, known, region, role.as_ref(), &store.facts);
             Some(Arc::new(metadata))
         })
+    }
+
+    /// Returns the machine of an instance that is up.
+    pub(super) fn machine(&self, id: &str) -> Option<Machine> {
+        self.0.runtime.machine(id)
     }
 
     /// Sends the effects of a change to the tasks of the instances.

@@ -15,6 +15,8 @@ mod actions;
 mod addresses;
 #[cfg(target_os = "linux")]
 mod admission;
+#[cfg(target_os = "linux")]
+mod agent;
 mod answer;
 mod attributes;
 mod authentication;
@@ -102,5 +104,5 @@ pub(crate) use machines::Machines;
 pub(crate) use no_machines::Machines;
 pub(crate) use refusal::Refusal;
 pub(crate) use service::{Ec2, Sender};
-pub(crate) use ssm::{operation as ssm_operation, refused as ssm_refused};
+pub(crate) use ssm::{OutputStore, operation as ssm_operation, refused as ssm_refused};
 pub(crate) use store::Store;

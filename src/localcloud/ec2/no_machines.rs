@@ -1,6 +1,9 @@
 //! The replacement for `machines` on systems without Linux namespaces.
 
+use tokio_util::sync::CancellationToken;
+
 use super::call::{Consoles, Effect};
+use super::ssm::{Agent, Finished, Order};
 use crate::faults::Plans;
 
 /// A type without values: there are no machines on this system.
@@ -16,6 +19,14 @@ impl Consoles for Machines {
 #[expect(clippy::unused_async, reason = "the same signature as on Linux")]
 impl Machines {
     pub(super) fn follow(&self, _: &str, _: Vec<Effect>, _: &Plans, _: Option<&str>) {
+        match *self {}
+    }
+
+    pub(super) fn agent(&self, _: &str) -> Agent {
+        match *self {}
+    }
+
+    pub(super) async fn perform(&self, _: Order, _: &CancellationToken) -> Finished {
         match *self {}
     }
 

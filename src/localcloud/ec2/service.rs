@@ -15,6 +15,7 @@ use super::needs::needs;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::regions::has_region;
+use super::ssm::OutputStore;
 use super::state::{Millis, Phase, State};
 use super::store::Store;
 use super::xml::Xml;
@@ -35,6 +36,8 @@ struct Inner {
     store: Arc<Store>,
     plans: Arc<Plans>,
     machines: Option<Machines>,
+    /// What Systems Manager works with.
+    managed: Arc<ssm::Cloud>,
 }
 
 /// What is known of the sender of a request.
@@ -86,11 +89,24 @@ fn cannot_write(_: io::Error) -> Refusal {
 impl Ec2 {
     /// Creates the service. `machines` is `None` if instances cannot boot on
     /// this host.
-    pub(crate) fn new(store: Arc<Store>, plans: Arc<Plans>, machines: Option<Machines>) -> Self {
+    /// Agents store complete output in `outputs`.
+    pub(crate) fn new(
+        store: Arc<Store>,
+        plans: Arc<Plans>,
+        machines: Option<Machines>,
+        outputs: Option<Arc<dyn OutputStore>>,
+    ) -> Self {
+        let managed = Arc::new(ssm::Cloud {
+            store: Arc::clone(&store),
+            machines: machines.clone(),
+            outputs,
+            commands: ssm::Commands::default(),
+        });
         Self(Arc::new(Inner {
             store,
             plans,
             machines,
+            managed,
         }))
     }
 
@@ -250,10 +266,18 @@ impl Ec2 {
         region: &str,
         operation: &str,
         body: &[u8],
-        guard: Option<&Guard>,
+        sender: Sender<'_>,
     ) -> (u16, serde_json::Value) {
-        let facts = &self.0.store.facts;
-        match ssm::answer((region, &facts.system), operation, body, guard) {
+        let request = ssm::Request {
+            region,
+            operation,
+            body,
+            guard: sender.guard,
+            account: &self.0.plans.account(sender.run),
+            facts: &self.0.store.facts,
+            cloud: &self.0.managed,
+        };
+        match ssm::answer(&request) {
             Ok(answer) => (200, answer),
             Err(refusal) => (refusal.status, ssm::refused(&refusal)),
         }

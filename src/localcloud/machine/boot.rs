@@ -75,6 +75,17 @@ pub(crate) struct Faults {
     pub other_host_keys_in_console: bool,
     /// Whether the console shows the host keys only after the user data.
     pub host_keys_late_in_console: bool,
+    /// What is wrong with the agent of Systems Manager.
+    pub agent: Option<AgentFault>,
+}
+
+/// What is wrong with the agent of Systems Manager in a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AgentFault {
+    /// It is not installed.
+    Missing,
+    /// It has lost its connection after it had registered.
+    Offline,
 }
 
 /// How a machine ended.

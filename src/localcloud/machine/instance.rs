@@ -14,10 +14,11 @@ use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{oneshot, watch};
 
-use super::boot::Ending;
+use super::boot::{AgentFault, Ending};
 use super::cgroups::Group;
 use super::claims::Claim;
 use super::disk::in_use::DiskInUse;
+use super::execution::{Execution, Running};
 use super::message::{Channel, FromInit};
 use super::network::switch::Switch;
 
@@ -55,6 +56,9 @@ pub(crate) struct Machine(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    id: String,
+    agent: Option<AgentFault>,
+    channel: Arc<Channel>,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     proxy: Mutex<Option<TcpListener>>,
     ending: watch::Receiver<Option<Ending>>,
@@ -64,16 +68,18 @@ struct Inner {
 impl Machine {
     /// Takes over a machine that has booted.
     pub(super) fn new(
+        (id, agent): (String, Option<AgentFault>),
         pidfd: AsyncFd<OwnedFd>,
         proxy: TcpListener,
         channel: Channel,
         held: Held,
     ) -> Self {
         let pidfd = Arc::new(pidfd);
+        let channel = Arc::new(channel);
         let (sender, ending) = watch::channel(None);
         let failure = Arc::default();
         let watch = watch_over(
-            channel,
+            Arc::clone(&channel),
             Arc::clone(&pidfd),
             held,
             sender,
@@ -81,6 +87,9 @@ impl Machine {
         );
         tokio::spawn(watch);
         Self(Arc::new(Inner {
+            id,
+            agent,
+            channel,
             pidfd,
             proxy: Mutex::new(Some(proxy)),
             ending,
@@ -95,6 +104,21 @@ impl Machine {
     pub(crate) fn take_proxy(&self) -> Option<TcpListener> {
         let mut proxy = self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner);
         proxy.take()
+    }
+
+    /// Returns the name of the machine's disk, an instance id.
+    pub(super) fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// Returns what is wrong with the agent of Systems Manager.
+    pub(crate) fn agent_fault(&self) -> Option<AgentFault> {
+        self.0.agent
+    }
+
+    /// Starts a command in the machine.
+    pub(crate) async fn execute(&self, execution: Execution) -> io::Result<Running> {
+        Running::start(&self.0.channel, execution).await
     }
 
     /// Requests a shutdown, and kills the machine if it does not end in time.
@@ -163,10 +187,10 @@ fn tail(file: &File) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Holds the machine's socket, whose end of file would end the machine, until
-/// its end.
+/// Watches the machine until its end. An end of file of the machine's socket would
+/// end the machine.
 async fn watch_over(
-    channel: Channel,
+    channel: Arc<Channel>,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     held: Held,
     sender: watch::Sender<Option<Ending>>,

@@ -18,6 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::boot::{Boot, Ending};
+use super::execution::Execution;
 use super::ids::Ids;
 
 /// The longest packet. User data is at most 16 KiB; keys and names are short.
@@ -80,6 +81,9 @@ pub(super) enum FromZygote {
 pub(super) enum ToInit {
     /// `eth0` is connected and up.
     Linked,
+    /// Run a command. Sent with its control socket, and the pipes of its standard
+    /// output and standard error.
+    Execute(Execution),
 }
 
 /// Messages to the daemon from init and from the processes that create it.

@@ -163,6 +163,13 @@ impl Runtime {
         Ok(machine)
     }
 
+    /// Returns a machine that is up.
+    pub(crate) fn machine(&self, id: &str) -> Option<Machine> {
+        let machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut up = machines.iter().filter(|machine| !machine.has_ended());
+        up.find(|machine| machine.id() == id).cloned()
+    }
+
     fn check(&self, boot: &Boot) -> Result<(), Error> {
         let Boot { id, user, .. } = boot;
         if !is_disk_name(id) || !boot.snapshot.as_deref().is_none_or(is_disk_name) {
@@ -194,6 +201,7 @@ impl Runtime {
             shared: self.subnet(),
         };
         let addresses = boot.addresses();
+        let about = (boot.id.clone(), boot.faults.agent);
         let directory = self.disk(&boot.id);
         let console = open_console(&directory).map_err(failed)?;
         let snapshot = boot.snapshot.as_ref().map(|id| self.snapshot(id));
@@ -226,7 +234,7 @@ impl Runtime {
         let finished = timeout(BOOT, finished).await;
         let late = |_| Err(io::Error::other("it is not up after 60 seconds"));
         match finished.unwrap_or_else(late) {
-            Ok(proxy) => Ok(Machine::new(pidfd, proxy, channel, held)),
+            Ok(proxy) => Ok(Machine::new(about, pidfd, proxy, channel, held)),
             Err(error) => {
                 // Without its socket the machine ends, unless it hangs.
                 drop(channel);

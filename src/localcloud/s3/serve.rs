@@ -1,5 +1,7 @@
 //! Answers a request: the steps that all operations share.
 
+use std::fmt;
+use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{BoxStream, Stream};
 use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
@@ -34,7 +37,7 @@ use super::documents;
 use super::failure::{self, Naming as _, Result, fail, invalid_argument, invalid_request};
 use super::names;
 use super::operation::{self, Operation, Target};
-use super::ops::{Operations, get_object_attributes, list_buckets};
+use super::ops::{Operations, get_object_attributes, list_buckets, store_output};
 use super::payload::{Payload, Source, Trailers};
 use super::policy::{Context, not_json};
 use super::post;
@@ -42,6 +45,7 @@ use super::presigned;
 use super::regions;
 use super::store::Store;
 use crate::authorization::Guard;
+use crate::ec2::OutputStore;
 use crate::faults::Account;
 use crate::query::{self, Query};
 use crate::signature::{Keys, Place, Session, Signed, Validity};
@@ -84,6 +88,21 @@ struct Inner {
     keys: Keys,
     backend: Arc<Backend>,
     service: S3Service,
+}
+
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("S3")
+    }
+}
+
+impl OutputStore for S3 {
+    fn store(&self, bucket: String, key: String, content: File) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            let stored = store_output(&self.0.backend, &bucket, &key, content).await;
+            stored.map_err(|error| io::Error::other(error.code().as_str().to_owned()))
+        })
+    }
 }
 
 impl S3 {

@@ -8,6 +8,7 @@ import time
 import boto3
 from botocore.exceptions import ClientError
 
+import commands
 import proofs
 from proofs import RUN, clean_up_iam
 
@@ -27,12 +28,16 @@ ALSO = {
     "Ipv6Range": ["CidrIpv6"],
     "PrivateIpAddressSpecification": ["Primary"],
     "Tag": ["Key", "Value"],
+    "Target": ["Key", "Values"],
     "UserIdGroupPair": ["GroupId"],
     "TagSpecification": ["ResourceType", "Tags"],
 }
 
 # Members that AWS requires beside another one, by structure and member.
 ALSO_WITH = {("BlockDeviceMapping", "DeviceName"): ["Ebs"]}
+
+# The keys of maps, by the names of members.
+KEYS = {"Parameters": "commands"}
 
 # Actions without an answer in the scenario. Other answers have their structures.
 NOT_CALLED = {
@@ -108,6 +113,8 @@ SAMPLES = {
 
 def base(operation, member, live):
     """Returns what a request with this member needs beyond what the model requires."""
+    if operation == "SendCommand":
+        return commands.base(member, live)
     group = {"GroupId": live["GroupId"]} if "GroupId" in live else {}
     if operation.startswith(("AuthorizeSecurityGroup", "RevokeSecurityGroup")):
         # The rule with port 443 exists.
@@ -911,7 +918,8 @@ def play(service, client):
         client.get_parameter(Name=f"{PARAMETER}:1")
         client.get_parameters(Names=[PARAMETER, "/aws/service/nosuch"])
         client.get_parameters_by_path(Path="/aws/service", Recursive=True)
-        live = {"Name": PARAMETER, "Names": PARAMETER, "Path": "/aws/service", "MaxResults": 5}
+        live = {"Name": PARAMETER, "Names": PARAMETER, "Path": "/aws/service", "MaxResults": 5,
+                **commands.commands(client)}
     return live
 
 
@@ -919,6 +927,8 @@ def clean_up(service, client):
     """Removes what the scenario and the proofs have created."""
     if service == "iam":
         clean_up_iam(client)
+    if service == "ssm":
+        commands.clean_up()
     if service != "ec2":
         return
     for image in client.describe_images(Owners=["self"])["Images"]:

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::journaled::{Row, Table, record};
 use super::super::state::{Millis, Tags};
+use crate::authorization::{Need, Policy, Verdict};
 
 record! {
 /// The state of IAM, which has no regions.
@@ -99,6 +100,16 @@ pub(in super::super) struct InstanceRole {
     pub(in super::super) trusted: bool,
 }
 
+/// Managed policies, with the service of which they allow what instances need.
+const MANAGED: [(&str, &str); 6] = [
+    ("AmazonSSMManagedInstanceCore", "ssm"),
+    ("AmazonSSMManagedEC2InstanceDefaultPolicy", "ssm"),
+    ("AmazonSSMFullAccess", "ssm"),
+    ("AdministratorAccess", "ssm"),
+    ("AdministratorAccess", "s3"),
+    ("AmazonS3FullAccess", "s3"),
+];
+
 /// How old the recorded use of a role may be. AWS reports a use up to four hours
 /// late.
 const PRECISION: Millis = 60_000;
@@ -133,6 +144,27 @@ impl Iam {
         })?;
         let role = self.roles.get(profile.role.as_ref()?)?;
         Some(role.arn(account))
+    }
+
+    /// Whether the role of an instance profile allows what a request needs. Of
+    /// managed policies, only those for the agent of Systems Manager and for S3 are
+    /// known.
+    pub(in super::super) fn allows(&self, profile: &str, need: Need) -> bool {
+        let profile = self.profiles.get(profile);
+        let role = profile.and_then(|profile| self.roles.get(profile.role.as_ref()?));
+        let Some(role) = role.filter(|role| role.trusts_instances()) else {
+            return false;
+        };
+        let (service, _) = need.action.split_once(':').unwrap_or_default();
+        let managed = MANAGED.iter().filter(|(_, of)| *of == service);
+        let mut managed = managed.map(|(name, _)| format!("arn:aws:iam::aws:policy/{name}"));
+        let inline = role.policies.values();
+        // A policy that the local cloud cannot evaluate allows nothing.
+        let inline = inline.filter_map(|text| Policy::parse(text).ok());
+        let verdicts: Vec<Verdict> = inline.map(|policy| policy.verdict(&need)).collect();
+        !verdicts.contains(&Verdict::Denied)
+            && (verdicts.contains(&Verdict::Allowed)
+                || managed.any(|arn| role.attached.contains(&arn)))
     }
 
     /// Returns the role that an instance with this profile has now.

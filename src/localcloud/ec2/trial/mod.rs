@@ -48,7 +48,7 @@ impl Cloud {
         };
         let store = Arc::new(Store::open(facts, directory.join("ec2.json")).unwrap());
         Self {
-            ec2: Ec2::new(Arc::clone(&store), Arc::new(Plans::default()), None),
+            ec2: Ec2::new(Arc::clone(&store), Arc::new(Plans::default()), None, None),
             store,
             now: BEGIN,
             region: "us-east-1",

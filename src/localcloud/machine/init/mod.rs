@@ -7,6 +7,7 @@
 
 pub(super) mod client;
 mod cloud_init;
+mod commands;
 mod console;
 pub(super) mod control;
 mod distribution;

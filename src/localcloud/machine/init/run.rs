@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use super::cloud_init::{CloudInit, Progress};
+use super::commands;
 use super::console::Console;
 use super::control::Control;
 use super::first_boot;
@@ -27,6 +28,7 @@ use super::power::Delay;
 use super::reaper::Reaper;
 use crate::machine::boot::{Boot, Ending};
 use crate::machine::disk::standins::{PATH, SFTP_SERVER, proxy_variables};
+use crate::machine::execution::Execution;
 use crate::machine::hooks::{Hooks, SshServer};
 use crate::machine::jail;
 use crate::machine::journal::Journal;
@@ -195,7 +197,12 @@ impl Init {
                 tokio::select! {
                     ending = &mut planned => break Some(ending),
                     _ = terminate.recv() => break Some(Ending::PowerOff),
-                    _ = daemon.receive::<ToInit>() => break None,
+                    message = daemon.receive::<ToInit>() => match message {
+                        Ok(Some((ToInit::Execute(execution), descriptors))) => {
+                            self.execute(execution, descriptors);
+                        }
+                        _ => break None,
+                    },
                     reason = &mut unusable => return Err(io::Error::other(reason)),
                     Some(name) = new_names.recv() => daemon.send(&FromInit::Named(name), &[]).await?,
                 }
@@ -204,6 +211,12 @@ impl Init {
         // What happens to a script during shutdown is not its result.
         user_data.abort();
         Ok(ending)
+    }
+
+    fn execute(&self, execution: Execution, descriptors: Vec<OwnedFd>) {
+        let (environment, reaper) = (self.environment.clone(), self.reaper.clone());
+        let work = commands::execute(execution, descriptors, environment, reaper);
+        in_background("a command of the agent", work);
     }
 
     async fn start_ssh(&self, boot: &Boot, hooks: Hooks) -> io::Result<()> {

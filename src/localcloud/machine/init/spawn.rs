@@ -116,6 +116,12 @@ impl Spawn {
         Ok(self)
     }
 
+    /// Directs standard output and standard error to two files.
+    pub(in super::super) fn outputs(mut self, stdout: OwnedFd, stderr: OwnedFd) -> Self {
+        self.command.stdout(stdout).stderr(stderr);
+        self
+    }
+
     /// Starts the process. The reaper reports its end.
     pub(in super::super) fn start(mut self, reaper: &Reaper) -> io::Result<Child> {
         prepare(&mut self.command, self.identity, self.umask);

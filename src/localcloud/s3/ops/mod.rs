@@ -28,6 +28,7 @@ mod copying;
 mod encryption;
 mod listing;
 mod multipart;
+mod outputs;
 mod reading;
 mod settings;
 mod stored;
@@ -51,6 +52,7 @@ use super::failure::{self, Result};
 pub(super) use attributes::get_object_attributes;
 pub(super) use buckets::list_buckets;
 pub(super) use multipart::wrong_number;
+pub(super) use outputs::store_output;
 pub(super) use settings::ENFORCED;
 
 /// The result of an operation.

@@ -1,19 +1,15 @@
-//! Systems Manager's Parameter Store, as far as EC2 needs it: the public
-//! parameters with the ids of images.
+//! Parameter Store, as far as EC2 needs it: the public parameters with the ids of
+//! images.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use hyper::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::images::{Image, images, parameter};
-use super::refusal::{Refusal, Result};
-use super::regions::has_region;
-use crate::authorization::{Guard, Need};
-
-/// All operations, by AWS's names.
-pub(super) const OPERATIONS: [&str; 3] = ["GetParameter", "GetParameters", "GetParametersByPath"];
+use super::super::images::{Image, images, parameter};
+use super::super::refusal::{Refusal, Result};
+use super::{Request, read};
+use crate::authorization::Need;
 
 /// The largest size of a page, and the default.
 const MAX_RESULTS: usize = 10;
@@ -50,55 +46,36 @@ struct GetParametersByPath {
     with_decryption: bool,
 }
 
-/// Returns the operation that a request names in its header.
-pub(crate) fn operation(headers: &HeaderMap) -> String {
-    let target = headers.get("x-amz-target").and_then(|v| v.to_str().ok());
-    let operation = target.and_then(|target| target.strip_prefix("AmazonSSM."));
-    operation.unwrap_or_default().to_owned()
+pub(super) fn get_parameter(request: &Request<'_>) -> Result<Value> {
+    let wanted: GetParameter = read(request.body)?;
+    allow(request, std::slice::from_ref(&wanted.name))?;
+    Ok(json!({ "Parameter": found(request, &wanted.name)? }))
 }
 
-/// Answers a request to a region. `system` is the operating system of instances.
-pub(super) fn answer(
-    (region, system): (&str, &str),
-    operation: &str,
-    body: &[u8],
-    guard: Option<&Guard>,
-) -> Result<Value> {
-    if !has_region(region) {
-        return Err(Refusal::new(
-            "UnrecognizedClientException",
-            format!("The local cloud does not have the region '{region}'"),
-        ));
-    }
-    let allowed = |names: &[String]| {
-        let needs = names.iter().map(|name| need(region, operation, name));
-        let result = guard.map_or(Ok(()), |guard| guard.check(needs));
-        result.map_err(|denial| Refusal::new("AccessDeniedException", denial.message(false)))
-    };
-    let found = |text: &str| found(region, system, text);
-    match operation {
-        "GetParameter" => {
-            let request: GetParameter = read(body)?;
-            allowed(std::slice::from_ref(&request.name))?;
-            Ok(json!({ "Parameter": found(&request.name)? }))
-        }
-        "GetParameters" => {
-            let request: GetParameters = read(body)?;
-            allowed(&request.names)?;
-            let missing = request.names.iter().filter(|name| found(name).is_err());
-            let parameters = request.names.iter().filter_map(|name| found(name).ok());
-            Ok(json!({
-                "Parameters": parameters.collect::<Vec<_>>(),
-                "InvalidParameters": missing.collect::<Vec<_>>(),
-            }))
-        }
-        "GetParametersByPath" => {
-            let request: GetParametersByPath = read(body)?;
-            allowed(std::slice::from_ref(&request.path))?;
-            by_path(region, system, &request)
-        }
-        _ => Err(Refusal::new("UnknownOperationException", "")),
-    }
+pub(super) fn get_parameters(request: &Request<'_>) -> Result<Value> {
+    let wanted: GetParameters = read(request.body)?;
+    allow(request, &wanted.names)?;
+    let names = wanted.names.iter();
+    let missing = names.clone().filter(|name| found(request, name).is_err());
+    let parameters = names.filter_map(|name| found(request, name).ok());
+    Ok(json!({
+        "Parameters": parameters.collect::<Vec<_>>(),
+        "InvalidParameters": missing.collect::<Vec<_>>(),
+    }))
+}
+
+pub(super) fn get_parameters_by_path(request: &Request<'_>) -> Result<Value> {
+    let wanted: GetParametersByPath = read(request.body)?;
+    allow(request, std::slice::from_ref(&wanted.path))?;
+    by_path(request, &wanted)
+}
+
+/// Checks that the sender may read parameters.
+fn allow(request: &Request<'_>, names: &[String]) -> Result<()> {
+    let needs = names
+        .iter()
+        .map(|name| need(request.region, request.operation, name));
+    request.allow(needs)
 }
 
 /// Returns what an operation needs for a parameter. The public parameters belong to no
@@ -111,7 +88,7 @@ fn need(region: &str, operation: &str, name: &str) -> Need {
 }
 
 /// Returns a page of the parameters below a path, or directly below it.
-fn by_path(region: &str, system: &str, request: &GetParametersByPath) -> Result<Value> {
+fn by_path(sent: &Request<'_>, request: &GetParametersByPath) -> Result<Value> {
     let invalid = |message: String| Refusal::new("ValidationException", message);
     let most = request.max_results.unwrap_or(MAX_RESULTS);
     if !(1..=MAX_RESULTS).contains(&most) {
@@ -147,7 +124,7 @@ fn by_path(region: &str, system: &str, request: &GetParametersByPath) -> Result<
         let rest = name.strip_prefix(&path);
         rest.is_some_and(|rest| request.recursive || !rest.contains('/'))
     };
-    let images = images(region, system);
+    let images = images(sent.region, &sent.facts.system);
     let mut names: Vec<String> = images.iter().flat_map(Image::parameters).collect();
     names.retain(below);
     names.sort_unstable();
@@ -158,10 +135,7 @@ fn by_path(region: &str, system: &str, request: &GetParametersByPath) -> Result<
         names.drain(..from);
     }
     let next = names.get(most).map(|name| token_of(name));
-    let page = names
-        .iter()
-        .take(most)
-        .map(|name| found(region, system, name));
+    let page = names.iter().take(most).map(|name| found(sent, name));
     let mut answer = json!({ "Parameters": page.collect::<Result<Vec<_>>>()? });
     if let Some(next) = next {
         answer["NextToken"] = json!(next);
@@ -176,12 +150,13 @@ fn token_of(name: &str) -> String {
 
 /// Returns the parameter that a text names: `NAME`, or `NAME:VERSION`. Each
 /// parameter has one version here.
-fn found(region: &str, system: &str, text: &str) -> Result<Value> {
+fn found(request: &Request<'_>, text: &str) -> Result<Value> {
+    let region = request.region;
     let (name, version) = match text.split_once(':') {
         Some((name, version)) => (name, Some(version)),
         None => (text, None),
     };
-    let image = parameter(region, system, name);
+    let image = parameter(region, &request.facts.system, name);
     let image = image.ok_or_else(|| Refusal::new("ParameterNotFound", ""))?;
     if let Some(other) = version.filter(|version| *version != "1") {
         let message = format!(
@@ -203,17 +178,4 @@ fn found(region: &str, system: &str, text: &str) -> Result<Value> {
         parameter["Selector"] = json!(format!(":{version}"));
     }
     Ok(parameter)
-}
-
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|e| Refusal::new("SerializationException", e.to_string()))
-}
-
-/// Returns an error answer in Systems Manager's format.
-pub(crate) fn refused(refusal: &Refusal) -> Value {
-    let mut answer = json!({ "__type": refusal.code });
-    if !refusal.message.is_empty() {
-        answer["message"] = json!(refusal.message);
-    }
-    answer
 }
