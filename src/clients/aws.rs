@@ -22,9 +22,9 @@ use super::calls::{Listeners, Service};
 use super::checksums;
 use super::issued::Issued;
 use super::lending::{self, Lender};
-use super::parameters;
 use super::read_only::ReadOnly;
 use super::s3::{Addressing, Payloads};
+use super::signed::{Location, SignedService, domain, global};
 use super::transport::{Network, aws_client, certificates, local_client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
@@ -108,6 +108,8 @@ pub(super) struct Aws {
     ec2: OnceCell<aws_sdk_ec2::Client>,
     s3: OnceCell<aws_sdk_s3::Client>,
     payloads: Payloads,
+    ssm: OnceCell<SignedService>,
+    iam: OnceCell<SignedService>,
     /// Whether a code of a multi-factor device was needed and not to be had.
     lacks_code: AtomicBool,
 }
@@ -132,6 +134,8 @@ impl Aws {
             issued: Issued::default(),
             ec2: OnceCell::new(),
             s3: OnceCell::new(),
+            ssm: OnceCell::new(),
+            iam: OnceCell::new(),
             lacks_code: AtomicBool::default(),
         }
     }
@@ -337,34 +341,66 @@ impl Aws {
         &self.issued
     }
 
-    /// Returns the value of a public parameter of Systems Manager.
-    pub(super) async fn public_parameter(&self, name: &str) -> Result<String> {
-        let loaded = self.config().await?;
+    /// Returns Systems Manager in the region.
+    ///
+    /// Throws the same kinds as [`Self::ec2`], and `unreachable` if its endpoint is not
+    /// known.
+    pub(super) async fn ssm(&self) -> Result<&SignedService> {
+        let create = async || {
+            let region = self.region().await?;
+            let aws = format!("https://ssm.{region}.{}", domain(&region));
+            self.signed_service("ssm", "Systems Manager", (&aws, &region))
+                .await
+        };
+        self.ssm.get_or_try_init(create).await
+    }
+
+    /// Returns IAM and the name of the partition.
+    ///
+    /// Throws the same kinds as [`Self::ssm`].
+    pub(super) async fn iam(&self) -> Result<(&SignedService, &'static str)> {
         let region = self.region().await?;
+        let place = global(&region);
+        let create = async || {
+            self.signed_service("iam", "IAM", (place.iam, place.region))
+                .await
+        };
+        Ok((self.iam.get_or_try_init(create).await?, place.partition))
+    }
+
+    /// Returns a service that has no SDK here. `aws` is AWS's endpoint, and the region
+    /// of its signatures.
+    async fn signed_service(
+        &self,
+        name: &'static str,
+        title: &str,
+        (aws, region): (&str, &str),
+    ) -> Result<SignedService> {
+        let loaded = self.config().await?;
         let given = &self.options.endpoints;
         // A server for both EC2 and S3 has all services. One for EC2 alone does
         // not, and a request to AWS may not be wanted.
         let url = match &given.ec2 {
-            None => parameters::endpoint(&region),
-            Some(url) if self.options.local_cloud || given.s3 == given.ec2 => url.clone(),
+            None => aws,
+            Some(url) if self.options.local_cloud || given.s3 == given.ec2 => url,
             Some(_) => {
-                return Err(Error::new(
-                    ErrorKind::Unreachable,
-                    "the endpoint of Systems Manager is not known",
-                ));
+                let message = format!("the endpoint of {title} is not known");
+                return Err(Error::new(ErrorKind::Unreachable, message));
             }
         };
-        let lookup = parameters::Lookup {
-            config: &loaded.sdk,
-            region: &region,
-            url: &url,
+        let location = Location {
+            url,
+            region,
             local: self.options.local_network,
             certificates: loaded.certificates.as_deref(),
-            app_name: self.options.app_name.as_deref().unwrap_or("autorun"),
         };
-        let listeners = &self.options.listeners;
-        listeners.send(Service::Ssm, "GetParameter", &[("Name", name)]);
-        lookup.value(name).await
+        let app_name = self.options.app_name.as_deref().unwrap_or("autorun");
+        SignedService::new(name, &location, &loaded.sdk, app_name)
+    }
+
+    /// Returns who hears of the requests.
+    pub(super) fn listeners(&self) -> &Listeners {
+        &self.options.listeners
     }
 
     /// Returns the retry window.

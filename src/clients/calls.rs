@@ -45,11 +45,13 @@ pub enum Service {
     Ssm,
     /// Security Token Service.
     Sts,
+    /// Identity and Access Management.
+    Iam,
 }
 
 impl Service {
     /// Every service.
-    pub const ALL: [Self; 4] = [Self::Ec2, Self::S3, Self::Ssm, Self::Sts];
+    pub const ALL: [Self; 5] = [Self::Ec2, Self::S3, Self::Ssm, Self::Sts, Self::Iam];
 
     /// Returns the prefix of its actions in IAM policies.
     #[must_use]
@@ -59,6 +61,7 @@ impl Service {
             Self::S3 => "s3",
             Self::Ssm => "ssm",
             Self::Sts => "sts",
+            Self::Iam => "iam",
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Clients for EC2, S3, ssh and HTTP, without any Rhai.
+//! Clients for EC2, S3, Systems Manager, IAM, ssh and HTTP, without any Rhai.
 //!
 //! Each client maps foreign errors to [`crate::error::ErrorKind`] once. The AWS
 //! SDK is loaded at the first AWS call, so a playbook without AWS never loads
@@ -20,7 +20,7 @@ use s3::{Published, Publishing, keys as object_keys};
 pub use signed_url::SignedUrl;
 pub use transport::Network;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::report::Reporter;
 
 mod account;
@@ -34,6 +34,7 @@ mod confinement;
 mod crash_points;
 pub mod ec2;
 pub mod http;
+pub mod iam;
 mod issued;
 pub(crate) mod key_file;
 pub mod keys;
@@ -42,12 +43,13 @@ mod local;
 pub mod marks;
 mod openssh_key;
 mod pace;
-mod parameters;
 mod public_access;
 mod read_only;
 pub mod s3;
+mod signed;
 mod signed_url;
 pub mod ssh;
+pub mod ssm;
 mod transport;
 pub mod tree;
 
@@ -187,11 +189,20 @@ impl Clients {
 
     /// Returns the value of a public parameter of Systems Manager.
     pub async fn public_parameter(&self, name: &str) -> Result<String> {
-        let read = self.aws.public_parameter(name);
-        tokio::select! {
-            () = self.cancel.cancelled() => Err(Error::cancelled()),
-            value = read => value,
-        }
+        self.ssm().await?.public_parameter(name).await
+    }
+
+    /// Returns IAM.
+    pub async fn iam(&self) -> Result<iam::Iam<'_>> {
+        let (service, partition) = self.aws.iam().await?;
+        let around = (self.aws.listeners(), &self.cancel);
+        Ok(iam::Iam::new(service, around, partition))
+    }
+
+    /// Returns Systems Manager in the configured region.
+    pub async fn ssm(&self) -> Result<ssm::Ssm<'_>> {
+        let service = self.aws.ssm().await?;
+        Ok(ssm::Ssm::new(service, self.aws.listeners(), &self.cancel))
     }
 
     /// Returns EC2 in the configured region.

@@ -45,11 +45,15 @@ pub enum ResourceKind {
     RouteTable,
     /// A NAT gateway; AWS assigns the ID.
     NatGateway,
+    /// An IAM role for instances; the ID is its name.
+    IamRole,
+    /// An instance profile, which has the role of the same name; the ID is its name.
+    InstanceProfile,
 }
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -68,6 +72,8 @@ impl ResourceKind {
         Self::InternetGateway,
         Self::RouteTable,
         Self::NatGateway,
+        Self::IamRole,
+        Self::InstanceProfile,
     ];
 
     /// Returns the name that reports and the ledger use.
@@ -92,6 +98,8 @@ impl ResourceKind {
             Self::InternetGateway => "internet_gateway",
             Self::RouteTable => "route_table",
             Self::NatGateway => "nat_gateway",
+            Self::IamRole => "iam_role",
+            Self::InstanceProfile => "instance_profile",
         }
     }
 
@@ -103,6 +111,7 @@ impl ResourceKind {
             Self::ElasticIp => "Elastic IP address".to_owned(),
             Self::Vpc => "VPC".to_owned(),
             Self::NatGateway => "NAT gateway".to_owned(),
+            Self::IamRole => "IAM role".to_owned(),
             kind => kind.as_str().replace('_', " "),
         }
     }

@@ -153,6 +153,33 @@ impl Step {
         self.made().iter().any(|row| row.removed_by_playbook)
     }
 
+    /// Returns the digest that identifies the step in its run, in every attempt.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.row.key
+    }
+
+    /// Returns how many attempts at the step have failed before.
+    #[must_use]
+    pub fn failures(&self) -> usize {
+        let memory = self.ledger.memory();
+        let attempts = memory.steps.iter().enumerate();
+        let earlier = attempts.filter(|(index, row)| {
+            row.key == self.row.key && row.state == Progress::Failed && Some(*index) != self.index
+        });
+        earlier.count()
+    }
+
+    /// Returns when the last attempt at the step began, if it has no recorded end.
+    #[must_use]
+    pub fn interrupted(&self) -> Option<Millis> {
+        let memory = self.ledger.memory();
+        let attempts = memory.steps.iter().enumerate().rev();
+        let mut earlier = attempts.filter(|(index, _)| Some(*index) != self.index);
+        let (_, last) = earlier.find(|(_, row)| row.key == self.row.key)?;
+        (last.state == Progress::UnderWay).then_some(last.started)
+    }
+
     /// Reports that the step is replayed: its recorded result is used, and nothing
     /// is written.
     pub fn replay(&self) {

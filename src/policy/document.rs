@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::grants::{Grant, Reason};
-use super::operations::CREATE_TAGS;
+use super::operations::{CREATE_TAGS, PASS_ROLE};
 use super::scope::Conditions;
 use super::table;
 
@@ -147,7 +147,7 @@ fn mergeable(statements: &[Statement]) -> Option<(usize, usize)> {
 }
 
 /// The names of statements, by rank.
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "InRegion",
     "Ec2Use",
     "Ec2Create",
@@ -157,6 +157,8 @@ const NAMES: [&str; 9] = [
     "S3Use",
     "Parameters",
     "Keys",
+    "Roles",
+    "Commands",
 ];
 
 impl Statement {
@@ -187,6 +189,11 @@ impl Statement {
         })
     }
 
+    /// Returns whether a statement allows nothing but this action.
+    fn is_only(&self, action: &str) -> bool {
+        self.actions.keys().all(|known| known == action)
+    }
+
     /// Returns the place in the policy: the index of the name.
     fn rank(&self) -> usize {
         let has = |key: &str| {
@@ -201,8 +208,10 @@ impl Statement {
             "ec2" if has("aws:RequestTag/") => 2,
             "ec2" if has("aws:ResourceTag/") => 4,
             "ec2" => 1,
+            "iam" if !self.is_only(PASS_ROLE) => 9,
             "iam" => 5,
             "s3" => 6,
+            "ssm" if !self.is_only("ssm:GetParameter") => 10,
             "ssm" => 7,
             _ => 8,
         }

@@ -9,6 +9,9 @@ use super::table::{self, Type};
 use crate::clients::calls::{Cause, Service};
 use crate::error::{Error, Result};
 
+/// The names of the roles and instance profiles of this program, with their path.
+const OWN_PATH: &str = "autorun/*";
+
 /// One action on one resource pattern.
 #[derive(Clone, Debug)]
 pub(super) struct Grant {
@@ -208,6 +211,16 @@ impl Request<'_> {
                     let name = name.trim_start_matches('/');
                     (Some("parameter"), scope.arn("ssm", "parameter", &[name]))
                 }
+                On::Roles => (Some("role"), scope.arn("iam", "role", &[OWN_PATH])),
+                On::Profiles => {
+                    let arn = scope.arn("iam", "instance-profile", &[OWN_PATH]);
+                    (Some("instance-profile"), arn)
+                }
+                On::ShellDocument => {
+                    let name = "AWS-RunShellScript";
+                    (Some("document"), scope.arn("ssm", "document", &[name]))
+                }
+                On::Instances => (Some("instance"), scope.arn("ssm", "instance", &[])),
                 On::All => (None, "*".to_owned()),
             };
             let conditions = match self.need.service {

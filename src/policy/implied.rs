@@ -76,6 +76,18 @@ fn operations(kind: ResourceKind, in_own_bucket: bool) -> &'static [(&'static st
             ("DeleteRouteTable", It),
         ],
         ResourceKind::NatGateway => &[("DescribeNatGateways", Nothing), ("DeleteNatGateway", It)],
+        ResourceKind::IamRole => &[
+            ("GetRole", Nothing),
+            ("RemoveRoleFromInstanceProfile", Nothing),
+            ("DetachRolePolicy", Nothing),
+            ("DeleteRolePolicy", Nothing),
+            ("DeleteRole", Nothing),
+        ],
+        ResourceKind::InstanceProfile => &[
+            ("GetInstanceProfile", Nothing),
+            ("RemoveRoleFromInstanceProfile", Nothing),
+            ("DeleteInstanceProfile", Nothing),
+        ],
         ResourceKind::Bucket => &[
             ("GetBucketTagging", It),
             ("HeadBucket", It),
@@ -123,12 +135,22 @@ pub(super) fn type_of(kind: ResourceKind) -> Option<&'static str> {
         ResourceKind::InternetGateway => "internet-gateway",
         ResourceKind::RouteTable => "route-table",
         ResourceKind::NatGateway => "natgateway",
-        ResourceKind::Bucket
+        ResourceKind::IamRole
+        | ResourceKind::InstanceProfile
+        | ResourceKind::Bucket
         | ResourceKind::Object
         | ResourceKind::MultipartUpload
         | ResourceKind::PublicAccess
         | ResourceKind::KeyFile => return None,
     })
+}
+
+/// Returns the service to which the requests for a kind of resource go.
+fn service(kind: ResourceKind) -> Service {
+    match kind {
+        ResourceKind::IamRole | ResourceKind::InstanceProfile => Service::Iam,
+        kind => type_of(kind).map_or(Service::S3, |_| Service::Ec2),
+    }
 }
 
 /// Returns what `resume` and `destroy` need for a resource of a run that created
@@ -151,7 +173,7 @@ pub(super) fn needs(
     operations
         .filter(|(_, names)| was_associated || !matches!(names, Associated))
         .map(|(operation, names)| Need {
-            service: own.map_or(Service::S3, |_| Service::Ec2),
+            service: service(resource.kind),
             operation: (*operation).to_owned(),
             about: match own {
                 Some(own) => About {

@@ -89,7 +89,7 @@ impl Need {
                 parameter: call.parameter("Name").map(str::to_owned),
                 ..About::default()
             },
-            Service::Sts => About::default(),
+            Service::Sts | Service::Iam => About::default(),
         };
         Self {
             service: call.service,
@@ -293,7 +293,7 @@ mod tests {
         assert!(!recorded.about.contains("secret-name"), "{recorded:?}");
         assert!(Need::read(&recorded).is_ok());
         let unknown = Request {
-            service: "iam".to_owned(),
+            service: "other".to_owned(),
             ..recorded
         };
         assert!(Need::read(&unknown).is_err());

@@ -16,6 +16,14 @@ pub(super) enum On {
     Source,
     /// The parameter of Systems Manager in the request.
     Parameter,
+    /// The document of Systems Manager that runs shell commands.
+    ShellDocument,
+    /// Instances.
+    Instances,
+    /// The roles of this program, which have a path of their own.
+    Roles,
+    /// Its instance profiles.
+    Profiles,
     /// Everything: the action does not support resources.
     All,
 }
@@ -57,12 +65,72 @@ const DELETE_VERSION: Needed = ("s3:DeleteObjectVersion", On::Objects, If::Versi
 pub(super) fn actions(service: Service, operation: &str) -> Option<&'static [Needed]> {
     Some(match service {
         Service::S3 => return of_s3(operation),
-        Service::Ssm if operation == "GetParameter" => {
-            &[("ssm:GetParameter", On::Parameter, If::Always)]
-        }
+        Service::Ssm => return of_ssm(operation),
+        Service::Iam => return of_iam(operation),
         // AWS allows it to everyone.
         Service::Sts if operation == "GetCallerIdentity" => &[],
-        Service::Ec2 | Service::Ssm | Service::Sts => return None,
+        Service::Ec2 | Service::Sts => return None,
+    })
+}
+
+fn of_ssm(operation: &str) -> Option<&'static [Needed]> {
+    const fn any(action: &'static str) -> Needed {
+        (action, On::All, If::Always)
+    }
+    Some(match operation {
+        "CancelCommand" => &const { [any("ssm:CancelCommand")] },
+        "DescribeInstanceInformation" => &const { [any("ssm:DescribeInstanceInformation")] },
+        "GetCommandInvocation" => &const { [any("ssm:GetCommandInvocation")] },
+        "GetParameter" => &[("ssm:GetParameter", On::Parameter, If::Always)],
+        "ListCommandInvocations" => &const { [any("ssm:ListCommandInvocations")] },
+        "ListCommands" => &const { [any("ssm:ListCommands")] },
+        "SendCommand" => {
+            &const {
+                [
+                    ("ssm:SendCommand", On::ShellDocument, If::Always),
+                    ("ssm:SendCommand", On::Instances, If::Always),
+                    // After a lost answer, and after Ctrl-C.
+                    any("ssm:ListCommands"),
+                    any("ssm:CancelCommand"),
+                ]
+            }
+        }
+        _ => return None,
+    })
+}
+
+fn of_iam(operation: &str) -> Option<&'static [Needed]> {
+    const fn role(action: &'static str) -> Needed {
+        (action, On::Roles, If::Always)
+    }
+    const fn profile(action: &'static str) -> Needed {
+        (action, On::Profiles, If::Always)
+    }
+    Some(match operation {
+        "AddRoleToInstanceProfile" => {
+            &const { [profile("iam:AddRoleToInstanceProfile"), role(PASS_ROLE)] }
+        }
+        "AttachRolePolicy" => &const { [role("iam:AttachRolePolicy")] },
+        "CreateInstanceProfile" => {
+            &const {
+                [
+                    profile("iam:CreateInstanceProfile"),
+                    profile("iam:TagInstanceProfile"),
+                ]
+            }
+        }
+        "CreateRole" => &const { [role("iam:CreateRole"), role("iam:TagRole")] },
+        "DeleteInstanceProfile" => &const { [profile("iam:DeleteInstanceProfile")] },
+        "DeleteRole" => &const { [role("iam:DeleteRole")] },
+        "DeleteRolePolicy" => &const { [role("iam:DeleteRolePolicy")] },
+        "DetachRolePolicy" => &const { [role("iam:DetachRolePolicy")] },
+        "GetInstanceProfile" => &const { [profile("iam:GetInstanceProfile")] },
+        "GetRole" => &const { [role("iam:GetRole")] },
+        "PutRolePolicy" => &const { [role("iam:PutRolePolicy")] },
+        "RemoveRoleFromInstanceProfile" => {
+            &const { [profile("iam:RemoveRoleFromInstanceProfile")] }
+        }
+        _ => return None,
     })
 }
 

@@ -32,8 +32,12 @@ impl Scope {
     pub(super) fn arn(&self, service: &str, kind: &str, names: &[&str]) -> String {
         let pattern = table::arn(service, kind).unwrap_or("*");
         let region = self.region.as_deref().unwrap_or("*");
-        // AWS's public parameters are of no account.
-        let is_public = kind == "parameter" && names.iter().any(|name| name.starts_with("aws/"));
+        // AWS's public parameters and documents are of no account.
+        let is_public = names.iter().any(|name| match kind {
+            "parameter" => name.starts_with("aws/"),
+            "document" => name.starts_with("AWS-"),
+            _ => false,
+        });
         let account = match &self.account {
             _ if is_public => "",
             Some(account) => account,

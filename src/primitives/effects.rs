@@ -120,6 +120,7 @@ const FUNCTIONS: &[(Effect, Reach, &[&str])] = &[
             "create_volume",
             "elastic_ip",
             "import_key_pair",
+            "instance_role",
             "launch_instance",
         ],
     ),
@@ -151,6 +152,7 @@ const FUNCTIONS: &[(Effect, Reach, &[&str])] = &[
         Reach::Files,
         &["download_dir", "download_file", "scp_from", "write_file"],
     ),
+    (Effect::Run, Reach::Cloud, &["fleet_exec"]),
     (Effect::Run, Reach::Hosts, &["http_request", "ssh_exec"]),
     (Effect::Run, Reach::Programs, &["local_exec"]),
     (

@@ -9,9 +9,9 @@ use rhai::Module;
 use rhai::plugin::{FnManifestEntry, ModuleManifest, exported_manifest};
 
 use super::{
-    addresses, buckets, control, copies, data, fleet, http, images, instances, key_pairs, local,
-    logging, machine, monitoring, network, objects, remote, security_groups, snapshots, transfers,
-    variables, volumes,
+    addresses, buckets, control, copies, data, fleet, fleet_exec, http, images, instances,
+    key_pairs, local, logging, machine, monitoring, network, objects, remote, roles,
+    security_groups, snapshots, transfers, variables, volumes,
 };
 use crate::script::{self, Declared};
 
@@ -118,7 +118,7 @@ pub fn declared(function: &str) -> Option<&'static Declared> {
 }
 
 /// Every family.
-pub static FAMILIES: [Family; 22] = [
+pub static FAMILIES: [Family; 24] = [
     Family {
         title: "Variables",
         realm: Realm::Playbook,
@@ -146,6 +146,20 @@ pub static FAMILIES: [Family; 22] = [
         aws: true,
         functions: exported_manifest!(fleet::api),
         declared: fleet::DECLARED,
+    },
+    Family {
+        title: "Roles of instances",
+        realm: Realm::Ec2,
+        aws: true,
+        functions: exported_manifest!(roles::api),
+        declared: roles::DECLARED,
+    },
+    Family {
+        title: "Commands on fleets",
+        realm: Realm::Ec2,
+        aws: true,
+        functions: exported_manifest!(fleet_exec::api),
+        declared: fleet_exec::DECLARED,
     },
     Family {
         title: "Key pairs",

@@ -67,6 +67,11 @@ impl Schedule {
         batches.max().unwrap_or_default().min(self.at_once)
     }
 
+    /// Returns how many failures are allowed, if they are limited.
+    pub(super) fn max_failures(&self) -> Option<usize> {
+        Some(self.max_failures).filter(|most| *most != usize::MAX)
+    }
+
     /// Returns whether further work may begin after this many failures.
     pub(super) fn continues_after(&self, failures: usize) -> bool {
         failures <= self.max_failures

@@ -482,7 +482,7 @@ async fn run_on(
 }
 
 /// Checks that a name is valid for a shell variable and that the value can be sent.
-fn check_env(name: &str, value: &str) -> Result<()> {
+pub(super) fn check_env(name: &str, value: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if name.is_empty() || !name.chars().all(good) || name.starts_with(|c: char| c.is_ascii_digit())
     {

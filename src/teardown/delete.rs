@@ -19,6 +19,9 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 /// The longest time in which a deleted NAT gateway may still have its address.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The longest time in which an IAM role may still be in use.
+const ROLE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The time after a launch in which EC2 may not find the instance.
 pub(super) const CONSISTENCY: Duration = Duration::from_secs(10);
 
@@ -44,6 +47,8 @@ pub(super) async fn delete(
         }
         ResourceKind::RouteTable => delete_part(clients, report, NetworkPart::RouteTable, id).await,
         ResourceKind::NatGateway => delete_part(clients, report, NetworkPart::NatGateway, id).await,
+        ResourceKind::IamRole => delete_role(clients, report, id).await,
+        ResourceKind::InstanceProfile => clients.iam().await?.delete_profile(id).await,
         ResourceKind::Bucket => clients.s3().await?.delete_bucket(id).await,
         ResourceKind::Object => {
             let (bucket, key) = split_object(id)?;
@@ -223,6 +228,25 @@ async fn release_address(clients: &Clients, report: &Reporter, id: &str) -> Resu
                 "`aws ec2 describe-addresses` shows the network interface that has the address; \
                  delete its NAT gateway or load balancer, and try again",
             ),
+            _ => e,
+        })?;
+    }
+    Ok(())
+}
+
+/// Deletes a role. IAM may refuse that for a moment after what was attached to it is
+/// removed.
+async fn delete_role(clients: &Clients, report: &Reporter, id: &str) -> Result<()> {
+    let iam = clients.iam().await?;
+    let what = format!("IAM role {id} to be unused");
+    let mut pace = clients.pace(what, ROLE_TIMEOUT, report);
+    while !iam.delete_role(id).await? {
+        let paused = pace.pause("still used").await;
+        paused.map_err(|e| match e.kind {
+            ErrorKind::Timeout => e.hint(format!(
+                "detach the policies and instance profiles that others attached to {id}, and try \
+                 again"
+            )),
             _ => e,
         })?;
     }

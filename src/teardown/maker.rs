@@ -51,6 +51,16 @@ impl Teardown<'_> {
                 let ask = async || ec2.key_pair_marks(id).await;
                 self.once_consistent(id, row, ask).await?
             }
+            ResourceKind::IamRole => {
+                let iam = self.clients.iam().await?;
+                let ask = async || iam.role_marks(id).await;
+                self.once_consistent(id, row, ask).await?
+            }
+            ResourceKind::InstanceProfile => {
+                let iam = self.clients.iam().await?;
+                let ask = async || iam.profile_marks(id).await;
+                self.once_consistent(id, row, ask).await?
+            }
             ResourceKind::Bucket => {
                 let s3 = self.clients.s3().await?;
                 let ask = async || s3.bucket_marks(id).await;

@@ -7,7 +7,7 @@
 //! - Instance, security group, Elastic IP address, image, volume, snapshot, part of a
 //!   network or multipart upload in the ledger of this run: its row suffices, because AWS does
 //!   not reuse ids.
-//! - Key pair, bucket or object in the ledger: another user may have replaced the
+//! - Key pair, IAM role, instance profile, bucket or object in the ledger: another user may have replaced the
 //!   resource by one with the same name, so it must also have the mark of this run
 //!   (the tag `autorun:run`; for an object, its metadata). A key file must have the
 //!   mark in its comment.

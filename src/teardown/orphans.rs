@@ -157,5 +157,7 @@ fn order(kind: ResourceKind) -> usize {
         ResourceKind::InternetGateway => 5,
         ResourceKind::Vpc => 6,
         ResourceKind::KeyPair | ResourceKind::KeyFile => 7,
+        ResourceKind::InstanceProfile => 8,
+        ResourceKind::IamRole => 9,
     }
 }

@@ -12,6 +12,7 @@ use super::maker::{Maker, key_file_maker};
 use super::release::id_of;
 use crate::clients::ec2::{NetworkPart, VolumeState};
 use crate::clients::keys;
+use crate::clients::marks::Marks;
 use crate::clients::s3::Allowed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Ledger, Resource, ResourceKind, State};
@@ -130,11 +131,18 @@ impl Teardown<'_> {
             }
             ResourceKind::RouteTable => self.ask_about_part(NetworkPart::RouteTable, row).await?,
             ResourceKind::NatGateway => self.ask_about_part(NetworkPart::NatGateway, row).await?,
-            ResourceKind::KeyPair => match clients.ec2().await?.key_pair_marks(&row.name).await? {
-                None => Answer::NotYet,
-                Some(marks) if marks.row.as_ref() == Some(&row.row) => one(&row.name),
-                Some(_) => Answer::Absent,
-            },
+            ResourceKind::KeyPair => {
+                let found = clients.ec2().await?.key_pair_marks(&row.name).await?;
+                of_mark(row, found.as_ref())
+            }
+            ResourceKind::IamRole => {
+                let found = clients.iam().await?.role_marks(&row.name).await?;
+                of_mark(row, found.as_ref())
+            }
+            ResourceKind::InstanceProfile => {
+                let found = clients.iam().await?.profile_marks(&row.name).await?;
+                of_mark(row, found.as_ref())
+            }
             ResourceKind::Bucket => self.ask_about_bucket(row).await?,
             ResourceKind::Object => {
                 let (bucket, key) = split_object(&row.name)?;
@@ -246,6 +254,15 @@ impl Teardown<'_> {
             Ok(Some(_)) => Ok(Answer::Absent),
             Err(e) => Err(e),
         }
+    }
+}
+
+/// Returns what the marks of a resource say that is found by its name.
+fn of_mark(row: &Resource, found: Option<&Marks>) -> Answer {
+    match found {
+        None => Answer::NotYet,
+        Some(marks) if marks.row.as_ref() == Some(&row.row) => Answer::Made(vec![row.name.clone()]),
+        Some(_) => Answer::Absent,
     }
 }
 

@@ -90,6 +90,8 @@ impl Teardown<'_> {
             ResourceKind::ElasticIp
             | ResourceKind::KeyPair
             | ResourceKind::KeyFile
+            | ResourceKind::IamRole
+            | ResourceKind::InstanceProfile
             | ResourceKind::SecurityGroup
             | ResourceKind::Volume
             | ResourceKind::Vpc

@@ -14,7 +14,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 20] = [
+const SWEEPS: [(&str, &str); 23] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -67,6 +67,15 @@ const SWEEPS: [(&str, &str); 20] = [
         "5",
     ),
     ("faults --playbook tests/crash/volumes.rhai", "8"),
+    (
+        "crash --part destroy --playbook tests/crash/fleet.rhai",
+        "8",
+    ),
+    (
+        "crash --part resume --playbook tests/crash/fleet.rhai",
+        "12",
+    ),
+    ("faults --playbook tests/crash/fleet.rhai", "12"),
     ("faults", "25"),
     ("faults --playbook tests/crash/network.rhai --jobs 2", "8"),
 ];

@@ -65,6 +65,7 @@ class Cloud:
         self.ec2 = session.client("ec2", endpoint_url=url, config=config)
         path = Config(s3={"addressing_style": "path"}, max_pool_connections=32)
         self.s3 = session.client("s3", endpoint_url=url, config=path)
+        self.iam = session.client("iam", endpoint_url=url, config=config)
 
     def things(self, prefix=""):
         """Returns the resources whose names begin with the prefix."""
@@ -115,6 +116,16 @@ class Cloud:
                 if b["Name"].startswith(prefix)
             ),
         }
+        found["roles"] = sorted(
+            r["RoleName"]
+            for r in self.iam.list_roles(PathPrefix="/autorun/")["Roles"]
+            if r["RoleName"].startswith(prefix)
+        )
+        found["instance profiles"] = sorted(
+            p["InstanceProfileName"]
+            for p in self.iam.list_instance_profiles(PathPrefix="/autorun/")["InstanceProfiles"]
+            if p["InstanceProfileName"].startswith(prefix)
+        )
         parts = {
             "VPCs": self.ec2.describe_vpcs()["Vpcs"],
             "subnets": self.ec2.describe_subnets()["Subnets"],

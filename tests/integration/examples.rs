@@ -19,10 +19,11 @@ use super::local_cloud::{becomes_true, last_line, python, succeeds};
 use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended, root, signal, started};
 
-const EXAMPLES: [&str; 4] = [
+const EXAMPLES: [&str; 5] = [
     "backup_directory",
     "blue_green",
     "cleanup_expired",
+    "fleet_patch",
     "rolling_update",
 ];
 
@@ -583,4 +584,42 @@ fn expired_runs_are_removed_and_others_are_not() {
             ended.stderr
         );
     }
+}
+
+const PATCHED_HOSTS: &str = r#"
+allow_again();
+let role = instance_role("patch");
+for name in ["one", "two", "three"] {
+    launch_instance(#{ name: name, iam_profile: role.profile, tags: #{ "patch-group": "web" } });
+}
+"#;
+
+#[test]
+fn a_fleet_is_patched_until_the_second_failure() {
+    let machine = Machine::start();
+    let _ = machine.run(PATCHED_HOSTS, &[]).exits(0);
+    let patch =
+        |more: &[&str]| machine.run("fleet_patch", &[&["tag=patch-group=web"], more].concat());
+    let first = patch(&["check=echo once >> /root/checked"]).exits(0);
+    for name in ["one", "two", "three"] {
+        let line = format!("updated {name} (i-");
+        assert!(first.stdout.contains(&line), "{}", first.stdout);
+    }
+    let failed = patch(&["check=exit 1"]).exits(1).messages();
+    assert!(
+        failed.contains("failed on 2 of 3 hosts; 1 not begun"),
+        "{failed}"
+    );
+    let missing = machine
+        .run("fleet_patch", &["tag=patch-group=none"])
+        .exits(1);
+    assert!(
+        missing.messages().contains("no instance has the tags"),
+        "{}",
+        missing.stderr
+    );
+    let checked = "for result in fleet_exec(#{ tags: #{ \"patch-group\": \"web\" } }, \
+        \"cat /root/checked\") { print(result.stdout); }";
+    let checked = machine.run(checked, &[]).exits(0).stdout;
+    assert_eq!(checked, "once\n\nonce\n\nonce\n\n");
 }

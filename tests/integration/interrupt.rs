@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::local_cloud::becomes_true;
+use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended, Lab, signal, started};
 
 /// Sends a signal when `sign` appears. Returns the result of the run and the
@@ -79,6 +81,30 @@ fn in_an_ssh_command_which_is_ended_on_the_host() {
         r#"print(ssh_exec("192.0.2.10", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '").stdout);"#;
     let left = lab.autorun().playbook(look).run().exits(0);
     assert!(!left.stdout.contains("sleep 4711"), "{}", left.stdout);
+}
+
+#[test]
+fn in_a_command_on_a_fleet_which_is_cancelled() {
+    let cloud = LocalCloud::start();
+    let long = r#"
+        let profile = instance_role("web").profile;
+        let server = launch_instance(#{ name: "web", iam_profile: profile, tags: #{ fleet: "x" } });
+        log_info("go");
+        fleet_exec([server], "touch /root/begun; sleep 4711");
+    "#;
+    let look = |command: &str| {
+        let text = format!("fleet_exec(#{{ tags: #{{ fleet: \"x\" }} }}, \"{command}\");");
+        cloud.autorun().playbook(&text).run().status == Some(0)
+    };
+    let begun = || look("test -e /root/begun");
+    let (ended, took) = interrupted_when(&cloud.autorun().playbook(long), "go", begun, "INT");
+    soon(took);
+    assert!(
+        ended.messages().contains("it still ran on web"),
+        "{}",
+        ended.stderr
+    );
+    becomes_true("the command is ended", || look("! pgrep -f 'sleep 471[1]'"));
 }
 
 #[test]

@@ -29,10 +29,10 @@ TYPES = {
         "network-interface", "route-table", "security-group", "snapshot", "subnet",
         "volume", "vpc",
     },
-    "iam": {"role"},
+    "iam": {"instance-profile", "role"},
     "kms": {"key"},
     "s3": {"bucket", "object"},
-    "ssm": {"parameter"},
+    "ssm": {"document", "instance", "parameter"},
 }
 
 HEAD = """\

@@ -116,6 +116,11 @@ pub(super) fn describe(note: &Note, names: &Names) -> Described {
             let about = size(copied.unwrap_or(&note.result));
             one(format!("{} to {}:{}{about}", label(2), label(0), label(3)))
         }
+        "instance_role" => one(format!(
+            "IAM role {} with an instance profile",
+            result("role")
+        )),
+        "fleet_exec" => fleet(note, names),
         "ssh_exec" => Described {
             what: format!("on {}: {}", label(0), command(&label(1))),
             details: if argument(2)["sudo"] == true {
@@ -138,6 +143,27 @@ pub(super) fn describe(note: &Note, names: &Names) -> Described {
             one(text::some_of(effects, 3))
         }
         _ => one(other(function, &label(0), &result("name"))),
+    }
+}
+
+/// Describes a command on a fleet.
+fn fleet(note: &Note, names: &Names) -> Described {
+    let argument = |at: usize| note.arguments.get(at).unwrap_or(&Value::Null);
+    let tags = argument(0)["tags"].as_object();
+    let hosts = match tags {
+        None => names.of(argument(0)),
+        Some(tags) => {
+            let shown = tags
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+            let shown: Vec<String> = shown.collect();
+            format!("instances with {}", shown.join(", "))
+        }
+    };
+    let user = argument(2)["user"].as_str().unwrap_or("root");
+    Described {
+        what: format!("on {hosts}: {}", command(&names.of(argument(1)))),
+        details: vec![format!("through Systems Manager, as {user}")],
     }
 }
 
@@ -315,6 +341,18 @@ mod tests {
                 json!([{ "id": "i-0a" }, {}]),
                 json!({}),
                 "stop instance web",
+            ),
+            (
+                "fleet_exec",
+                json!([[{ "id": "i-0a" }], "a\n  b", {}]),
+                json!([]),
+                "on web: a b",
+            ),
+            (
+                "fleet_exec",
+                json!([{ "tags": { "team": "web" } }, "a", {}]),
+                json!([]),
+                "on instances with team=web: a",
             ),
             (
                 "ssh_exec",

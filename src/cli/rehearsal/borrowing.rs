@@ -76,7 +76,7 @@ impl Lender for Borrower {
             let done = match call.service {
                 Service::Ec2 => self.borrow_named(call).await,
                 Service::S3 => self.borrow_bucket(call).await,
-                Service::Ssm | Service::Sts => Ok(false),
+                Service::Ssm | Service::Sts | Service::Iam => Ok(false),
             };
             self.note_failure(done)
         };

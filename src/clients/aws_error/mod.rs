@@ -81,6 +81,26 @@ fn answered<E: OperationError>(
     created
 }
 
+/// Creates the error for an error answer that did not come through the SDK.
+pub(crate) fn refused(
+    (operation, attempt): (&str, &str),
+    (code, message): (&str, &str),
+    status: u16,
+) -> Error {
+    // Services with JSON name AccessDeniedException what others name AccessDenied.
+    let known = code.strip_suffix("Exception").unwrap_or(code);
+    let (text, _) = readable(message);
+    let text = match (text, code) {
+        ("", "") => format!("AWS returned HTTP {status} without a reason"),
+        ("", code) => format!("AWS returned {code}"),
+        (text, _) => text.to_owned(),
+    };
+    let mut error = Error::new(kind(known, status), format!("cannot {attempt}: {text}"))
+        .detail(json!({ "code": code, "status": status }));
+    error.hint = hint(known, operation, status, &text);
+    error
+}
+
 /// Splits AWS's message into its readable text and the encoded part: some
 /// kilobytes that only `aws sts decode-authorization-message` can decode.
 fn readable(message: &str) -> (&str, Option<&str>) {

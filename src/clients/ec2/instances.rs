@@ -134,6 +134,9 @@ pub struct Instance {
     /// Why EC2 did not start it, as far as the program distinguishes reasons.
     #[serde(skip)]
     pub ended_by: EndReason,
+    /// Whether it has an instance profile, and so a role.
+    #[serde(skip)]
+    pub has_profile: bool,
     /// The time of the launch, for example `2026-11-25T22:10:03Z`.
     pub launched_at: Option<String>,
     /// All tags of the instance.
@@ -392,6 +395,7 @@ pub(super) fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
             .and_then(StateReason::code)
             .map(end_reason)
             .unwrap_or_default(),
+        has_profile: instance.iam_instance_profile().is_some(),
         launched_at: instance.launch_time().map(ToString::to_string),
         tags: instance
             .tags()

@@ -8,6 +8,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 use super::S3;
 use super::crc::Crc;
 use super::pieces::Piece;
+use super::transfer::broken;
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::clients::marks::RESOURCE_METADATA;
 use crate::error::{Error, Result};
@@ -95,6 +96,26 @@ impl S3<'_> {
             Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 404) => Ok(None),
             Err(e) => Err(aws_error(&format!("look for `{key}` in `{bucket}`"), &e)),
         }
+    }
+
+    /// Returns the last bytes of an object, at most `most`, and its size.
+    pub async fn end_of_object(
+        &self,
+        bucket: &str,
+        key: &str,
+        most: usize,
+    ) -> Result<(Vec<u8>, u64)> {
+        let attempt = format!("download the end of `{key}` from `{bucket}`");
+        let asked = self.client.get_object().bucket(bucket).key(key);
+        let answer = asked.range(format!("bytes=-{most}")).send().await;
+        let answer = answer.map_err(|e| aws_error(&attempt, &e))?;
+        let range = answer
+            .content_range()
+            .and_then(|range| range.rsplit('/').next());
+        let size = range.and_then(|size| size.parse().ok());
+        let bytes = answer.body.collect().await;
+        let bytes = bytes.map_err(|e| broken(&attempt, &e))?.to_vec();
+        Ok((bytes.clone(), size.unwrap_or(bytes.len() as u64)))
     }
 
     /// Deletes an object. Deleting one that does not exist is not an error. In a

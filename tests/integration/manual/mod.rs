@@ -24,13 +24,18 @@ fn the_examples_of_the_reference_run() {
         h.HTTPServer((\\\"\\\", 8080), h.SimpleHTTPRequestHandler).serve_forever()' \
         >/dev/null 2>&1 </dev/null & true\");\nwait_until_serving(\"http://192.0.2.10:8080/\");";
     lab.autorun().playbook(setup).run().exits(0);
-    // moto does not tag the snapshots of images.
+    // moto does not tag the snapshots of images, and its instances have no agents.
     let cloud = LocalCloud::start();
-    let of_images = ["create_image", "deregister_image"];
+    let on_cloud = [
+        "create_image",
+        "deregister_image",
+        "fleet_exec",
+        "instance_role",
+    ];
     for entry in reference::ENTRIES.iter() {
         for example in entry.examples() {
             let example = example.replace("http://192.0.2.10/", "http://192.0.2.10:8080/");
-            let autorun = if of_images.contains(&&*entry.name) {
+            let autorun = if on_cloud.contains(&&*entry.name) {
                 cloud.autorun()
             } else {
                 lab.autorun()
