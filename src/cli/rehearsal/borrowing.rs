@@ -56,6 +56,9 @@ impl Lender for Borrower {
     fn before<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, ()> {
         let work = async {
             let done = match (call.service, call.operation.as_str()) {
+                (Service::Ec2, "DescribeInstances") if filters_by(call, "instance-id") => {
+                    self.borrow_ids(call, Some(Kind::Instance)).await
+                }
                 (Service::Ec2, "DescribeInstances") if !names(call, "InstanceId") => {
                     self.search(call, Kind::Instance).await
                 }
@@ -88,6 +91,12 @@ impl Lender for Borrower {
 fn names(call: &Call, name: &str) -> bool {
     let mut parameters = call.parameters.iter();
     parameters.any(|(known, _)| known.split('.').next() == Some(name))
+}
+
+/// Returns whether a search has this filter.
+fn filters_by(call: &Call, name: &str) -> bool {
+    let mut parameters = call.parameters.iter();
+    parameters.any(|(key, value)| key.starts_with("Filter.") && value == name)
 }
 
 impl Borrower {
