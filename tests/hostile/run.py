@@ -465,7 +465,9 @@ def uploads():
         yield Trick(f"upload: {name}", f"{scp})", ("unreachable",), user=name, seconds=SLACK)
     for name in ("a command that hangs", "output without end", "errors without end"):
         call = f"{scp}, #{{ timeout: 2 }})"
-        yield Trick(f"upload: {name}", call, ("timeout",), user=name, seconds=2 + SLACK)
+        # Output that is longer than a path ends the copy.
+        ends = ("timeout", "command_failed")
+        yield Trick(f"upload: {name}", call, ends, user=name, seconds=2 + SLACK)
     yield Trick("upload: status 0 for no file", f"{scp})", ("command_failed",), user="status 0")
 
 

@@ -433,7 +433,12 @@ fn a_playbook_that_calls_no_service_needs_no_permission() {
         ),
         (
             "rolling_update",
-            vec!["hosts=admin@192.0.2.10", "command=true", "url="],
+            vec![
+                "hosts=admin@192.0.2.10",
+                "command=true",
+                "check=true",
+                "url=",
+            ],
         ),
     ] {
         let file = format!("playbooks/{playbook}.rhai");
@@ -455,9 +460,10 @@ const EVERYTHING: &str = r#"
 let name = var("name", "all", "");
 let others = var("bucket", "", "A bucket that exists");
 let opened = var("group", "", "A security group that exists");
+let large = var("large", "", "A file that is sent in parts");
 let bucket = create_bucket(name);
 upload_file(bucket, "assets/logo.png", #{ key: "logo.png" });
-upload_file(bucket, var("large", "", "A file that is sent in parts"), #{ key: "large" });
+upload_file(bucket, large, #{ key: "large" });
 object_url(bucket, "logo.png", #{ public: true });
 let existing = create_bucket(others, #{ exact: true });
 upload_file(existing, "assets/logo.png", #{ key: "logo.png" });
