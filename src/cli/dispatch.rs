@@ -97,7 +97,7 @@ fn interpreter_hint(words: &[OsString]) -> Option<String> {
 fn with_command(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let is_run = arguments.get(1).is_some_and(|first| {
         let general = ["-h", "--help", "-V", "--version", "help"];
-        // The path of a playbook is no word, so that the commands need not be built.
+        // The commands need not be built for the path of a playbook, which is not a word.
         let command = is_word(first) && Cli::command().find_subcommand(first).is_some();
         !command && !general.iter().any(|word| first == word)
     });

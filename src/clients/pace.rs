@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_slow_query_is_repeated_after_the_deadline_and_is_no_timeout() {
+    async fn a_slow_query_is_repeated_after_the_deadline() {
         let window = Duration::from_millis(20);
         let cancel = CancellationToken::new;
         let wait = |window| Pace::new("it".into(), window, cancel(), Reporter::quiet());

@@ -51,15 +51,8 @@ impl Teardown<'_> {
                 let ask = async || ec2.key_pair_marks(id).await;
                 self.once_consistent(id, row, ask).await?
             }
-            ResourceKind::IamRole => {
-                let iam = self.clients.iam().await?;
-                let ask = async || iam.role_marks(id).await;
-                self.once_consistent(id, row, ask).await?
-            }
-            ResourceKind::InstanceProfile => {
-                let iam = self.clients.iam().await?;
-                let ask = async || iam.profile_marks(id).await;
-                self.once_consistent(id, row, ask).await?
+            ResourceKind::IamRole | ResourceKind::InstanceProfile => {
+                self.iam_marks(kind, id, row).await?
             }
             ResourceKind::Bucket => {
                 let s3 = self.clients.s3().await?;
@@ -137,6 +130,22 @@ impl Teardown<'_> {
             (None, Some(_)) => Maker::Ours,
             _ => Maker::Other,
         })
+    }
+
+    /// Returns the marks in the tags of a role or an instance profile, or `None` if it
+    /// does not exist.
+    async fn iam_marks(
+        &self,
+        kind: ResourceKind,
+        id: &str,
+        row: Option<&Resource>,
+    ) -> Result<Option<Marks>> {
+        let iam = self.clients.iam().await?;
+        let ask = async || match kind {
+            ResourceKind::IamRole => iam.role_marks(id).await,
+            _ => iam.profile_marks(id).await,
+        };
+        self.once_consistent(id, row, ask).await
     }
 
     /// Returns the marks in the tags of a part of a network, or `None` if it does

@@ -187,7 +187,7 @@ fn without_the_account_what_the_playbook_names_is_assumed_and_marked() {
     };
     let account = Account::with("");
     // A search finds nothing if no account is asked.
-    let named = NAMING
+    let playbooks = NAMING
         .iter()
         .filter(|(text, _)| !text.contains("self") && !text.contains("find_"));
     let more = (
@@ -196,7 +196,7 @@ fn without_the_account_what_the_playbook_names_is_assumed_and_marked() {
          launch_instance(#{ image: \"IMAGE\", type: \"t4g.micro\", wait: false });",
         &["instance SERVER", "instance ", "image IMAGE"][..],
     );
-    for (playbook, wanted) in named.chain([&more]) {
+    for (playbook, wanted) in playbooks.chain([&more]) {
         let ended = account.plan_with(&names(playbook), &["--offline"]);
         let plan = plan_of(&ended);
         assert_eq!(plan["error"], Value::Null, "{playbook}: {plan:#}");

@@ -112,7 +112,7 @@ impl Ec2<'_> {
                 "name": image.name().unwrap_or_default(),
                 "owner": image.owner_id().unwrap_or_default(),
                 "is_own": owner == Some("self"),
-                "architecture": image.architecture().map(|known| known.as_str()),
+                "architecture": image.architecture().map(types::ArchitectureValues::as_str),
                 "created": image.creation_date().unwrap_or_default(),
                 "user": user(image),
                 "tags": tags(image.tags()),

@@ -98,7 +98,7 @@ impl Ssh {
         connections: usize,
         report: &Reporter,
     ) -> Result<Option<Ran>> {
-        let (names, named) = watch::channel(None);
+        let (names, path) = watch::channel(None);
         let output = Arc::new(Mutex::new(Vec::new()));
         let mut first = pin!(async {
             let opened = self.opened(host, begun).await?;
@@ -108,8 +108,8 @@ impl Ssh {
         let others = (1..connections).map(async |_| {
             // The other connections send its part, if this one cannot be opened.
             let opened = self.open(host).await.ok()?;
-            let mut named = named.clone();
-            let hidden = named.wait_for(Option::is_some).await.ok()?.clone()?;
+            let mut path = path.clone();
+            let hidden = path.wait_for(Option::is_some).await.ok()?.clone()?;
             let part = parts.claim()?;
             let command = parts.command(&hidden, part.range.clone());
             part.done(self.run_on(opened, host, command, report).await);

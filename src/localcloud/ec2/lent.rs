@@ -494,7 +494,7 @@ mod tests {
         region
     }
 
-    fn lend(region: &mut Region, resources: serde_json::Value) {
+    fn lend(region: &mut Region, resources: &serde_json::Value) {
         let lent = json!({ "region": "us-east-1", "resources": resources });
         add(region, serde_json::from_value(lent).unwrap(), NOW);
     }
@@ -514,7 +514,7 @@ mod tests {
                 { "protocol": "-1", "port": -1, "to_port": -1, "from": "sg-2" },
             ]}},
         ]);
-        lend(&mut region, resources);
+        lend(&mut region, &resources);
         let networks = &region.networks;
         assert_eq!(networks.default_vpc().unwrap().id, "vpc-1");
         let subnets = networks.subnets.values();
@@ -543,8 +543,8 @@ mod tests {
                 "maps_public_ip": true,
             }},
         ]);
-        lend(&mut region, resources.clone());
-        lend(&mut region, resources);
+        lend(&mut region, &resources);
+        lend(&mut region, &resources);
         let networks = &region.networks;
         assert!(networks.reaches_internet("subnet-1"));
         assert_eq!(networks.subnets["subnet-1"].zone, "us-east-1a");
@@ -567,7 +567,7 @@ mod tests {
             "launched": "2026-11-25T22:10:03Z",
             "tags": { "Name": "db" },
         }}]);
-        lend(&mut region, instance);
+        lend(&mut region, &instance);
         let instance = &region.instances["i-1"];
         assert!(instance.is_record);
         assert_eq!(instance.phase, Phase::Stopped);

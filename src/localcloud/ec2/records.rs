@@ -89,8 +89,9 @@ pub(super) fn split(
         instance.is_some_and(|instance| instance.is_record)
     };
     effects.into_iter().partition(|effect| match effect {
-        Effect::Boot(id) | Effect::Reboot(id) | Effect::Terminate(id) => is_record(id),
-        Effect::Stop { id, .. } => is_record(id),
+        Effect::Boot(id) | Effect::Reboot(id) | Effect::Terminate(id) | Effect::Stop { id, .. } => {
+            is_record(id)
+        }
         Effect::Save { instance, .. } => is_record(instance),
         Effect::RemoveSnapshot(_) | Effect::Groups => false,
     })

@@ -105,10 +105,10 @@ impl Command<'_> {
 
     /// Returns the new ends. Instances on which the command will not begin are removed
     /// from those that are waited for.
-    async fn ends<'t>(
+    async fn ends(
         &self,
         seen: &[Invocation],
-        waiting: &mut Waiting<'t>,
+        waiting: &mut Waiting<'_>,
     ) -> Result<Vec<(usize, Ended)>> {
         let mut new = Vec::new();
         for one in seen.iter().filter(|one| one.state.has_ended()) {

@@ -79,7 +79,7 @@ fn inner(command: &str, options: &FleetExec) -> String {
         },
     };
     for (name, value) in &options.env {
-        text.push_str(&format!("export {name}={}\n", quote(value)));
+        text.extend(["export ", name.as_str(), "=", &*quote(value), "\n"]);
     }
     text + command
 }

@@ -149,7 +149,7 @@ impl Iam {
     /// Whether the role of an instance profile allows what a request needs. Of
     /// managed policies, only those for the agent of Systems Manager and for S3 are
     /// known.
-    pub(in super::super) fn allows(&self, profile: &str, need: Need) -> bool {
+    pub(in super::super) fn allows(&self, profile: &str, need: &Need) -> bool {
         let profile = self.profiles.get(profile);
         let role = profile.and_then(|profile| self.roles.get(profile.role.as_ref()?));
         let Some(role) = role.filter(|role| role.trusts_instances()) else {
@@ -161,7 +161,7 @@ impl Iam {
         let inline = role.policies.values();
         // A policy that the local cloud cannot evaluate allows nothing.
         let inline = inline.filter_map(|text| Policy::parse(text).ok());
-        let verdicts: Vec<Verdict> = inline.map(|policy| policy.verdict(&need)).collect();
+        let verdicts: Vec<Verdict> = inline.map(|policy| policy.verdict(need)).collect();
         !verdicts.contains(&Verdict::Denied)
             && (verdicts.contains(&Verdict::Allowed)
                 || managed.any(|arn| role.attached.contains(&arn)))

@@ -99,9 +99,10 @@ pub(super) fn list_commands(request: &Request<'_>) -> Result<Value> {
 
 /// Returns the description of a command.
 pub(super) fn describe(command: &Command, is_new: bool) -> Value {
-    let (status, details) = match is_new {
-        true => ("Pending", "Pending"),
-        false => command.status(),
+    let (status, details) = if is_new {
+        ("Pending", "Pending")
+    } else {
+        command.status()
     };
     let output = command.output.as_ref();
     let mut answer = json!({

@@ -143,12 +143,17 @@ async fn report(
         End::Lost => (Status::ExecutionTimedOut, -1, None),
     };
     let mut texts = (shown(&stdout, STDOUT), shown(&stderr, STDERR));
-    match (code, why) {
-        (0, _) => {}
-        (_, Some(why)) => texts.1 = format!("failed to run commands: {why}"),
-        (code, None) => texts
-            .1
-            .push_str(&format!("failed to run commands: exit status {code}")),
+    let why = match (code, why) {
+        (0, _) => None,
+        (_, Some(why)) => {
+            texts.1.clear();
+            Some(why)
+        }
+        (code, None) => Some(format!("exit status {code}")),
+    };
+    if let Some(why) = why {
+        texts.1.push_str("failed to run commands: ");
+        texts.1.push_str(&why);
     }
     if let Some(place) = &command.output {
         let instance = &command.invocations[at].instance;
@@ -197,7 +202,7 @@ fn may_write(
     let profile = found.and_then(|one| one.instance.iam_profile.as_ref());
     let arn = format!("arn:aws:s3:::{}/{key}", place.bucket);
     let need = Need::new("s3:PutObject", arn);
-    profile.is_some_and(|profile| cloud.store.state().iam.allows(&profile.name, need))
+    profile.is_some_and(|profile| cloud.store.state().iam.allows(&profile.name, &need))
 }
 
 fn end(cloud: &Cloud, command: &Command, at: usize, status: Status) {

@@ -172,7 +172,7 @@ fn is_allowed(state: &State, instance: &Instance, account: &Account) -> bool {
     let profile = instance.iam_profile.as_ref();
     let by_role = profile.is_some_and(|profile| {
         let need = Need::of_action("ssm:UpdateInstanceInformation");
-        state.iam.allows(&profile.name, need)
+        state.iam.allows(&profile.name, &need)
     });
     by_role || account.default_host_management
 }

@@ -31,7 +31,7 @@ pub(super) async fn execute(
     let [control, stdout, stderr] = <[OwnedFd; 3]>::try_from(descriptors)
         .map_err(|_| io::Error::other("a command needs three descriptors"))?;
     let control = Channel::new(control)?;
-    let ended = match start(&execution, (stdout, stderr), environment, &reaper) {
+    let ended = match start(&execution, (stdout, stderr), &environment, &reaper) {
         Ok(child) => until_end(child, &execution, &control).await,
         Err(error) => Ended::Failed {
             reason: error.to_string(),
@@ -43,14 +43,14 @@ pub(super) async fn execute(
 fn start(
     execution: &Execution,
     (stdout, stderr): (OwnedFd, OwnedFd),
-    environment: Vec<(String, String)>,
+    environment: &[(String, String)],
     reaper: &Reaper,
 ) -> io::Result<Child> {
     let script = write_script(execution)?;
     // The shell runs a file without a `#!` line itself.
     Spawn::new("/bin/sh")
         .args(["-c", &script])
-        .environment(&environment)
+        .environment(environment)
         .environment(&execution.environment)
         .directory(&execution.working_directory)
         .outputs(stdout, stderr)
