@@ -161,7 +161,8 @@ UNIT
     # Before that, the signal would end the shell.
     shown ready journalctl -u app
     # shellcheck disable=SC2016 # that shell expands it
-    eventually sh -c 'systemctl is-active app || sudo systemctl start app; sudo systemctl kill -s HUP app; journalctl -u app | grep -q "reloaded hello"'
+    eventually sh -c 'systemctl is-active app || { sudo systemctl start app; exit 1; }
+        sudo systemctl kill -s HUP app; journalctl -u app | grep -q "reloaded hello"'
     expect 0 "app.service loaded active running An app" \
         systemctl list-units --type=service --state=running --no-legend --plain 'app*'
     expect 0 "" sudo systemctl stop app
