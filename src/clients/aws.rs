@@ -15,6 +15,7 @@ use aws_sdk_ec2::config::{Credentials, SharedCredentialsProvider};
 use futures_util::FutureExt as _;
 use tokio::sync::OnceCell;
 
+use super::Network;
 use super::account::{Account, AccountOptions, no_region, read};
 use super::attempts::{Attempts, Place, is_on_this_machine};
 use super::aws_error::{aws_error, no_cloud};
@@ -25,7 +26,7 @@ use super::lending::{self, Lender};
 use super::read_only::ReadOnly;
 use super::s3::{Addressing, Payloads};
 use super::signed::{Location, SignedService, domain, global};
-use super::transport::{Network, aws_client, certificates, local_client};
+use super::transport::{aws_client, certificates, local_client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 

@@ -12,7 +12,8 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use super::Confinement;
-use super::transport::{Network, is_near};
+use super::Network;
+use super::transport::is_near;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::text;
 

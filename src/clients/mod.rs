@@ -12,13 +12,13 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 pub use account::{AccountOptions, AskCode, Environment, check_role_arn};
+pub use autorun_core::confinement::{Confinement, Network};
+pub use autorun_core::local::Local;
+pub use autorun_core::{key_file, keys, ssh, tree};
 pub use aws::{AwsOptions, Endpoints, StaticKey};
-pub use confinement::Confinement;
-pub use local::Local;
 pub use pace::Pace;
 use s3::{Published, Publishing, keys as object_keys};
 pub use signed_url::SignedUrl;
-pub use transport::Network;
 
 use crate::error::Result;
 use crate::report::Reporter;
@@ -29,29 +29,22 @@ mod aws;
 mod aws_error;
 pub mod calls;
 mod checksums;
-mod confinement;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 pub mod ec2;
 pub mod http;
 pub mod iam;
 mod issued;
-pub(crate) mod key_file;
-pub mod keys;
 pub mod lending;
-mod local;
 pub mod marks;
-mod openssh_key;
 mod pace;
 mod public_access;
 mod read_only;
 pub mod s3;
 mod signed;
 mod signed_url;
-pub mod ssh;
 pub mod ssm;
 mod transport;
-pub mod tree;
 
 /// The clients of a run, each created at its first use.
 #[derive(Debug)]

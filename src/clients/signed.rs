@@ -8,9 +8,9 @@ use aws_sdk_ec2::config::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
 
+use super::Network;
 use super::aws_error::refused;
 use super::http::builder_for;
-use super::transport::Network;
 use crate::crash;
 use crate::error::{Error, ErrorKind};
 

@@ -15,34 +15,9 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
+use super::Network;
 use super::http::builder;
 use crate::error::{Error, ErrorKind, Result};
-
-/// A network of IPv4 addresses, for example `10.77.0.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: u32,
-    bits: u32,
-}
-
-impl Network {
-    /// Parses a network; returns `None` if it is not one.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = text.split_once('/')?;
-        let address: std::net::Ipv4Addr = address.parse().ok()?;
-        let bits = bits.parse().ok().filter(|bits| *bits <= 32)?;
-        Some(Self {
-            address: address.into(),
-            bits,
-        })
-    }
-
-    pub(super) fn contains(self, address: std::net::Ipv4Addr) -> bool {
-        let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
-        u32::from(address) & mask == self.address & mask
-    }
-}
 
 /// Returns whether a host is this machine, on the same link, or an instance of
 /// the local cloud. A proxy cannot reach it, or reaches another one.

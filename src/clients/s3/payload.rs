@@ -133,18 +133,10 @@ mod tests {
     use aws_sdk_s3::primitives::SdkBody;
 
     use super::*;
-    use crate::report::{Output, Reporter, Settings};
+    use crate::report::Reporter;
 
     fn meter() -> Meter {
-        let settings = Settings {
-            output: Output::Human,
-            console: log::LevelFilter::Off,
-            file: None,
-            file_level: log::LevelFilter::Off,
-            color: false,
-            terminal: false,
-        };
-        Reporter::new("abc", settings).unwrap().meter("file", 0)
+        Reporter::quiet().meter("file", 0)
     }
 
     fn file(length: usize) -> tempfile::NamedTempFile {

@@ -318,7 +318,7 @@ printf '%s' "$t""#,
     )
 }
 
-/// Returns a program that unpacks the output of [`crate::clients::tree::pack`],
+/// Returns a program that unpacks the output of [`crate::tree::pack`],
 /// a tar stream that ends with the file `done`. The directory is built under a
 /// hidden name and then moved to `target`. With `replace` it replaces an
 /// existing directory; otherwise its files are added. The program prints the

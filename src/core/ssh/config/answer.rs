@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::tokens::Tokens;
 use super::{IdentityAgent, Question, Settings};
-use crate::clients::Local;
 use crate::error::{Error, Result};
+use crate::local::Local;
 
 /// The printed values by keyword, in lower case.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,28 +4,28 @@ use crate::error::{Error, Result};
 
 /// The values of the tokens.
 #[derive(Clone, Debug)]
-pub(in crate::clients::ssh) struct Tokens {
+pub(in crate::ssh) struct Tokens {
     /// `%h`: the address.
-    pub(in crate::clients::ssh) address: String,
+    pub(in crate::ssh) address: String,
     /// `%n`: the name that the playbook gives.
-    pub(in crate::clients::ssh) name: String,
+    pub(in crate::ssh) name: String,
     /// `%p`: the port.
-    pub(in crate::clients::ssh) port: u16,
+    pub(in crate::ssh) port: u16,
     /// `%r`: the user on the host.
-    pub(in crate::clients::ssh) user: String,
+    pub(in crate::ssh) user: String,
     /// `%k`: the alias for the host key, or the name.
-    pub(in crate::clients::ssh) key_alias: String,
+    pub(in crate::ssh) key_alias: String,
     /// `%d`: the home directory.
-    pub(in crate::clients::ssh) home: String,
+    pub(in crate::ssh) home: String,
     /// `%u`: the user of this process.
-    pub(in crate::clients::ssh) local_user: String,
+    pub(in crate::ssh) local_user: String,
 }
 
 impl Tokens {
     /// Replaces the tokens of a value, and `${NAME}` if `variables` is true.
     ///
     /// Throws `invalid_option` if a token has no value here.
-    pub(in crate::clients::ssh) fn expand(&self, text: &str, variables: bool) -> Result<String> {
+    pub(in crate::ssh) fn expand(&self, text: &str, variables: bool) -> Result<String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find(['%', '$']) {

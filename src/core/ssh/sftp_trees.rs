@@ -12,8 +12,8 @@ use tar::{Archive, Builder, EntryType, Header};
 
 use super::copy_programs::Trouble;
 use super::sftp::{NotCopied, Session, from_start, permissions};
-use crate::clients::tree::{self, CLOSED, TREE};
 use crate::error::{Error, ErrorKind};
+use crate::tree::{self, CLOSED, TREE};
 
 type Result<T> = std::result::Result<T, NotCopied>;
 

@@ -9,9 +9,9 @@ use super::certificate::Certificate;
 use super::config::IdentityAgent;
 use super::connection::Connection;
 use super::host::Host;
-use crate::clients::Local;
-use crate::clients::key_file::{self, PrivateKeyFile};
 use crate::error::{Error, ErrorKind};
+use crate::key_file::{self, PrivateKeyFile};
+use crate::local::Local;
 
 /// The key files to try if the configuration names none, in OpenSSH's order.
 pub(super) const USUAL_KEYS: [&str; 7] = [

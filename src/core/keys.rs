@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 
 use ssh_key::{Algorithm, HashAlg, LineEnding, PrivateKey, PublicKey};
 
-use crate::clients::key_file;
 use crate::crash;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key_file;
 
 /// Creates an ed25519 key pair and writes the private key to `path`. The
 /// comment of the key contains `row`, which identifies the key later.
 ///
 /// Throws `already_exists` if the file exists.
-pub(crate) fn create(path: &Path, name: &str, row: &str) -> Result<PublicKey> {
+pub fn create(path: &Path, name: &str, row: &str) -> Result<PublicKey> {
     let mut key = PrivateKey::random(&mut rand::rng(), Algorithm::Ed25519)
         .map_err(|e| Error::internal(format!("cannot create an ssh key: {e}")))?;
     key.set_comment(format!("{name} {row}"));
@@ -64,21 +64,21 @@ fn unfinished(path: &Path, row: &str) -> PathBuf {
 }
 
 /// Removes the temporary file that a crash left while a key was written.
-pub(crate) fn remove_unfinished(path: &Path, row: &str) {
+pub fn remove_unfinished(path: &Path, row: &str) {
     drop(std::fs::remove_file(unfinished(path, row)));
 }
 
 /// Returns the comment of an unencrypted private key.
 ///
 /// Throws `not_found` if the file does not exist.
-pub(crate) fn comment(path: &Path) -> Result<Option<String>> {
+pub fn comment(path: &Path) -> Result<Option<String>> {
     let text = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     let key = PrivateKey::from_openssh(text).ok();
     Ok(key.map(|key| key.comment().as_str_lossy().to_owned()))
 }
 
 /// Creates a directory that only the user may enter.
-pub(crate) fn create_private_dir(path: &Path) -> Result<()> {
+pub fn create_private_dir(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -89,11 +89,11 @@ pub(crate) fn create_private_dir(path: &Path) -> Result<()> {
 
 /// The contents of a key file.
 #[derive(Clone, Debug)]
-pub(crate) struct KeyFile {
+pub struct KeyFile {
     /// The public key.
-    pub(crate) public: PublicKey,
+    pub public: PublicKey,
     /// Whether `path` holds the private key.
-    pub(crate) private: bool,
+    pub private: bool,
 }
 
 /// Reads a private or public key file. The public key of a private key in PEM
@@ -101,7 +101,7 @@ pub(crate) struct KeyFile {
 ///
 /// Throws `not_found`, `denied`, or `invalid_option` if the file is not an ssh
 /// key.
-pub(crate) fn read(path: &Path) -> Result<KeyFile> {
+pub fn read(path: &Path) -> Result<KeyFile> {
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     let text = String::from_utf8_lossy(&bytes);
     if let Ok(public) = PublicKey::from_openssh(text.trim()) {
@@ -121,14 +121,14 @@ pub(crate) fn read(path: &Path) -> Result<KeyFile> {
 }
 
 /// Returns whether the file's header is that of a private key of any format.
-pub(crate) fn looks_private(path: &Path) -> bool {
+pub fn looks_private(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
 }
 
 /// Refuses the user's own private key if other users can read it, as ssh does.
 ///
 /// Throws `denied`.
-pub(crate) fn refuse_open(path: &Path) -> Result<()> {
+pub fn refuse_open(path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     let Ok(found) = std::fs::metadata(path) else {
         return Ok(()); // The function that reads the file reports the error.
@@ -181,7 +181,7 @@ fn read_beside(path: &Path) -> Result<KeyFile> {
 }
 
 /// Returns the fingerprint as ssh shows it, `SHA256:...`.
-pub(crate) fn fingerprint(key: &PublicKey) -> String {
+pub fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 

@@ -20,8 +20,8 @@ use super::libssh2::{is_closed, is_key_exchange};
 use super::login::authenticate;
 use super::proxy::{Line, Proxy};
 use super::trust::{Expected, Offered};
-use crate::clients::Local;
 use crate::error::{Error, ErrorKind, Result};
+use crate::local::Local;
 use crate::report::{Reporter, text};
 
 /// Opens the TCP connection; dropping the future cancels it.

@@ -10,22 +10,22 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use ssh_key::{Algorithm, PublicKey};
 
-use crate::clients::keys::refuse_open;
-use crate::clients::openssh_key;
 use crate::error::{Error, Result};
+use crate::keys::refuse_open;
+use crate::openssh_key;
 
 /// The characters in a line of a key.
 const LINE: usize = 70;
 
 /// A private key as libssh2 reads it.
 #[derive(Clone)]
-pub(crate) struct PrivateKeyFile {
+pub struct PrivateKeyFile {
     /// The text in the usual form.
-    pub(crate) text: String,
+    pub text: String,
     /// The public key, if the file shows it; PEM files do not.
-    pub(crate) public: Option<PublicKey>,
+    pub public: Option<PublicKey>,
     /// Whether a passphrase protects the private key.
-    pub(crate) encrypted: bool,
+    pub encrypted: bool,
 }
 
 impl std::fmt::Debug for PrivateKeyFile {
@@ -40,7 +40,7 @@ impl std::fmt::Debug for PrivateKeyFile {
 ///
 /// Throws `not_found`, `denied`, and `invalid_option` if it is not a private
 /// key that can be used.
-pub(crate) fn load(path: &Path) -> Result<PrivateKeyFile> {
+pub fn load(path: &Path) -> Result<PrivateKeyFile> {
     refuse_open(path)?;
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     parse(path, &bytes)
@@ -49,7 +49,7 @@ pub(crate) fn load(path: &Path) -> Result<PrivateKeyFile> {
 /// Parses the content of a private key file.
 ///
 /// Throws `invalid_option` with the reason and what repairs the file.
-pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<PrivateKeyFile> {
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<PrivateKeyFile> {
     let fault = |fault: Fault| fault.error(path);
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
         return Err(fault(Fault::Utf16));

@@ -26,8 +26,9 @@ use super::pump;
 use super::reboots::{Boots, Expected};
 use super::trust::{self, KeyTypes, Offered};
 use super::tunnel::Jump;
-use crate::clients::{Confinement, Local};
+use crate::confinement::Confinement;
 use crate::error::{Error, ErrorKind, Result};
+use crate::local::Local;
 use crate::report::{Reporter, text};
 
 /// The connection to a jump host: open, not yet open, or failed recently.
@@ -81,7 +82,7 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    pub(in crate::clients) fn new(
+    pub fn new(
         local: Local,
         confinement: Option<Confinement>,
         report: Reporter,

@@ -1,9 +1,36 @@
 //! The addresses that a rehearsal may connect to: its local cloud, and the
 //! instances there.
 
-use super::ssh::Host;
-use super::transport::Network;
 use crate::error::{Error, Result};
+use crate::ssh::Host;
+
+/// A network of IPv4 addresses, for example `10.77.0.0/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: u32,
+    bits: u32,
+}
+
+impl Network {
+    /// Parses a network; returns `None` if it is not one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/')?;
+        let address: std::net::Ipv4Addr = address.parse().ok()?;
+        let bits = bits.parse().ok().filter(|bits| *bits <= 32)?;
+        Some(Self {
+            address: address.into(),
+            bits,
+        })
+    }
+
+    /// Returns whether an address is in the network.
+    #[must_use]
+    pub fn contains(self, address: std::net::Ipv4Addr) -> bool {
+        let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
+        u32::from(address) & mask == self.address & mask
+    }
+}
 
 /// The network of a rehearsal.
 #[derive(Clone, Debug)]
@@ -15,7 +42,7 @@ pub struct Confinement {
 }
 
 impl Confinement {
-    pub(super) fn new(network: Option<Network>, cloud: &str) -> Self {
+    pub fn new(network: Option<Network>, cloud: &str) -> Self {
         Self {
             network,
             cloud: cloud.to_owned(),
@@ -38,8 +65,7 @@ impl Confinement {
     /// Returns whether a URL is of the local cloud or of one of its instances.
     #[must_use]
     pub fn has_url(&self, url: &str) -> bool {
-        let (Ok(url), Ok(cloud)) = (reqwest::Url::parse(url), reqwest::Url::parse(&self.cloud))
-        else {
+        let (Ok(url), Ok(cloud)) = (url::Url::parse(url), url::Url::parse(&self.cloud)) else {
             return false;
         };
         let is_cloud = url.origin() == cloud.origin();
@@ -52,14 +78,14 @@ impl Confinement {
         network.is_some_and(|network| address.is_ok_and(|address| network.contains(address)))
     }
 
-    pub(super) fn check_host(&self, host: &Host) -> Result<()> {
+    pub fn check_host(&self, host: &Host) -> Result<()> {
         if self.has_host(host) {
             return Ok(());
         }
         Err(outside(&host.address))
     }
 
-    pub(super) fn check_url(&self, url: &str) -> Result<()> {
+    pub fn check_url(&self, url: &str) -> Result<()> {
         if self.has_url(url) {
             return Ok(());
         }

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::clients::Local;
 use crate::error::{Error, Result};
+use crate::local::Local;
 
 const SYSTEM: &str = "/etc/ssh/ssh_config";
 const SYSTEM_PARTS: &str = "/etc/ssh/ssh_config.d";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::names::{Names, hashed, is_too_long};
-use crate::clients::ssh::public_key::PublicKey;
+use crate::ssh::public_key::PublicKey;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marker {

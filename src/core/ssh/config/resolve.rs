@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Question, Settings, SshConfig};
-use crate::clients::ssh::address::Address;
-use crate::clients::ssh::host::{Configuration, Host, Trust};
 use crate::error::{Error, Result};
+use crate::ssh::address::Address;
+use crate::ssh::host::{Configuration, Host, Trust};
 
 /// The most jump hosts on the way to a host.
 const MOST_JUMPS: usize = 16;
@@ -16,7 +16,7 @@ impl SshConfig {
     ///
     /// Throws the errors of `ask`, and `invalid_option` if the jump hosts form a
     /// loop.
-    pub(in crate::clients::ssh) async fn apply(&self, mut host: Host) -> Result<Host> {
+    pub(in crate::ssh) async fn apply(&self, mut host: Host) -> Result<Host> {
         let Configuration::Of(question) = host.configuration.clone() else {
             return Ok(host);
         };
@@ -42,10 +42,7 @@ impl SshConfig {
 
     /// Returns the jump host that the configuration has for the address of an
     /// instance.
-    pub(in crate::clients::ssh) async fn jump_to(
-        &self,
-        question: &Question,
-    ) -> Result<Option<Box<Host>>> {
+    pub(in crate::ssh) async fn jump_to(&self, question: &Question) -> Result<Option<Box<Host>>> {
         let settings = self.ask(question).await?;
         match &settings.proxy_jump {
             Some(jump) => self.jumps(jump, question, &mut Vec::new()).await,
@@ -55,7 +52,7 @@ impl SshConfig {
 
     /// Fills in the settings of a host that a playbook passes, and of its jump
     /// hosts. Everything else was applied by `apply`.
-    pub(in crate::clients::ssh) async fn remember(&self, host: &mut Host) -> Result<()> {
+    pub(in crate::ssh) async fn remember(&self, host: &mut Host) -> Result<()> {
         if let Configuration::Of(question) = &host.configuration {
             host.settings = self.ask(question).await?;
         }
@@ -153,12 +150,12 @@ fn without_brackets(jump: &str) -> String {
 impl Settings {
     /// Returns the options that autorun does not use, although they may be
     /// needed to log in.
-    pub(in crate::clients::ssh) fn unused(&self) -> &[&'static str] {
+    pub(in crate::ssh) fn unused(&self) -> &[&'static str] {
         &self.unused
     }
 
     /// Returns whether the configuration names the jump host or the proxy.
-    pub(in crate::clients::ssh) fn have_a_way(&self) -> bool {
+    pub(in crate::ssh) fn have_a_way(&self) -> bool {
         self.proxy_jump.is_some() || self.proxy_command.is_some()
     }
 }

@@ -119,7 +119,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::clients::ssh::{Configuration, Trust};
+    use crate::ssh::{Configuration, Trust};
 
     #[test]
     fn commands_that_may_reboot_are_known() {

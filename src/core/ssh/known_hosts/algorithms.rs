@@ -1,6 +1,6 @@
 //! The host key algorithms that are requested from a host.
 
-use crate::clients::ssh::public_key::Kind;
+use crate::ssh::public_key::Kind;
 
 /// The requested algorithms, in OpenSSH's order. Certificates are not among
 /// them, because autorun does not verify them.
@@ -17,7 +17,7 @@ pub(super) const ALGORITHMS: [(&str, Kind); 6] = [
 const OLDEST_ALGORITHM: &str = "ssh-rsa";
 
 /// Returns every algorithm, with those of `preferred` keys first.
-pub(in crate::clients::ssh) fn algorithms(preferred: impl Fn(&Kind) -> bool) -> String {
+pub(in crate::ssh) fn algorithms(preferred: impl Fn(&Kind) -> bool) -> String {
     let mut names = ALGORITHMS.to_vec();
     names.sort_by_key(|(_, kind)| !preferred(kind));
     let names = names.iter().map(|(name, _)| *name);

@@ -6,23 +6,23 @@ use std::sync::Arc;
 use super::algorithms::{ALGORITHMS, algorithms};
 use super::files::Content;
 use super::lines::{Line, Marker};
-use crate::clients::ssh::public_key::{Kind, PublicKey};
+use crate::ssh::public_key::{Kind, PublicKey};
 
 /// The place of an entry.
 #[derive(Clone, Debug)]
-pub(in crate::clients::ssh) struct Place {
-    pub(in crate::clients::ssh) file: PathBuf,
-    pub(in crate::clients::ssh) line: usize,
+pub(in crate::ssh) struct Place {
+    pub(in crate::ssh) file: PathBuf,
+    pub(in crate::ssh) line: usize,
     /// Whether `ssh-keygen -R` removes the line; it does not remove lines with
     /// patterns.
-    pub(in crate::clients::ssh) removable: bool,
+    pub(in crate::ssh) removable: bool,
     /// The name under which the entry was found.
-    pub(in crate::clients::ssh) name: String,
+    pub(in crate::ssh) name: String,
 }
 
 /// How the files judge a key of a host.
 #[derive(Debug)]
-pub(in crate::clients::ssh) enum Verdict {
+pub(in crate::ssh) enum Verdict {
     /// The key is known.
     Accepted,
     /// The host is unknown, or only a certificate authority is known for it.
@@ -38,7 +38,7 @@ pub(in crate::clients::ssh) enum Verdict {
 
 /// The entries of one host in the files.
 #[derive(Debug)]
-pub(in crate::clients::ssh) struct Known {
+pub(in crate::ssh) struct Known {
     pub(super) files: Vec<(PathBuf, Arc<Content>)>,
     /// The entries of its name, with the port if that is not 22.
     pub(super) entries: Vec<(Place, Line)>,
@@ -47,10 +47,7 @@ pub(in crate::clients::ssh) struct Known {
 }
 
 /// Returns the lines of all files that apply to a name in lower case.
-pub(in crate::clients::ssh) fn entries(
-    files: &[(PathBuf, Arc<Content>)],
-    name: &str,
-) -> Vec<(Place, Line)> {
+pub(in crate::ssh) fn entries(files: &[(PathBuf, Arc<Content>)], name: &str) -> Vec<(Place, Line)> {
     let lines = files.iter().flat_map(|(file, content)| {
         content.lines_of(name).into_iter().map(|line| {
             let place = Place {
@@ -69,7 +66,7 @@ impl Known {
     /// Returns the algorithms to request, with those of known keys first.
     /// Otherwise, a host that is known by its RSA key would present its ed25519
     /// key.
-    pub(in crate::clients::ssh) fn algorithms(&self) -> String {
+    pub(in crate::ssh) fn algorithms(&self) -> String {
         let is_known = |kind: &Kind| {
             let plain = self
                 .entries
@@ -92,7 +89,7 @@ impl Known {
     }
 
     /// Judges a key of this host.
-    pub(in crate::clients::ssh) fn verdict(&self, key: &PublicKey) -> Verdict {
+    pub(in crate::ssh) fn verdict(&self, key: &PublicKey) -> Verdict {
         let verdict = judge(&self.entries, key);
         let Verdict::Unknown { authority } = verdict else {
             return verdict;
@@ -109,7 +106,7 @@ impl Known {
     }
 
     /// Returns the files that could not be read, with the reason.
-    pub(in crate::clients::ssh) fn unread(&self) -> impl Iterator<Item = (&Path, &str)> {
+    pub(in crate::ssh) fn unread(&self) -> impl Iterator<Item = (&Path, &str)> {
         let unread = self.files.iter();
         unread.filter_map(|(path, content)| Some((path.as_path(), content.unread.as_deref()?)))
     }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clients::keys;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keys;
 
 /// The pinned key of an instance, stored in the data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

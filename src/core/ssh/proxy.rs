@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::config::Tokens;
 use super::errors::tail;
 use super::host::{Configuration, Host};
-use crate::clients::Local;
 use crate::error::{Error, Result};
+use crate::local::Local;
 
 /// How long an error waits for the last messages of a program that ends.
 const LAST_WORDS: Duration = Duration::from_millis(500);

@@ -61,9 +61,13 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// Returns a reporter for tests, without a console or a log file.
-    #[cfg(test)]
-    pub(crate) fn quiet() -> Self {
+    /// Returns a reporter without a console or a log file, for tests.
+    ///
+    /// # Panics
+    ///
+    /// Never: it opens no file.
+    #[must_use]
+    pub fn quiet() -> Self {
         let settings = Settings {
             output: Output::Human,
             console: LevelFilter::Off,

@@ -14,18 +14,18 @@ const MAGIC: &[u8] = b"openssh-key-v1\0";
 
 /// What a private key in OpenSSH's format shows without its passphrase.
 #[derive(Debug)]
-pub(super) struct OpensshKey {
+pub(crate) struct OpensshKey {
     /// The public key. Without a passphrase it has the comment.
-    pub(super) public: PublicKey,
+    pub(crate) public: PublicKey,
     /// Whether a passphrase protects the private key.
-    pub(super) encrypted: bool,
+    pub(crate) encrypted: bool,
 }
 
 /// The reasons why a key cannot be read.
-pub(super) type Fault = ssh_key::Error;
+pub(crate) type Fault = ssh_key::Error;
 
 /// Reads a key from its bytes, which are base64 text in a file.
-pub(super) fn read(bytes: &[u8]) -> Result<OpensshKey, Fault> {
+pub(crate) fn read(bytes: &[u8]) -> Result<OpensshKey, Fault> {
     let mut rest = bytes.strip_prefix(MAGIC).ok_or(Fault::FormatEncoding)?;
     let reader = &mut rest;
     let cipher = String::decode(reader)?;

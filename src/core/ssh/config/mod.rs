@@ -15,8 +15,8 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::Local;
 use crate::error::{Error, ErrorKind, Result};
+use crate::local::Local;
 use answer::{Lines, settings};
 use files::Sources;
 
@@ -202,7 +202,7 @@ impl SshConfig {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let stderr = crate::clients::ssh::tail(&output.stderr, 20);
+        let stderr = crate::ssh::tail(&output.stderr, 20);
         let why = stderr.lines().find(|line| !line.trim().is_empty());
         let why = why.unwrap_or("ssh printed no reason").trim_end_matches('.');
         Err(Error::invalid(format!(

@@ -10,9 +10,9 @@ use super::identities::{Agent, Identity};
 use super::libssh2::{is_accepted_key, is_broken, is_of_a_file};
 use super::raw_login;
 use super::tries::Tries;
-use crate::clients::Local;
-use crate::clients::key_file::{self, PrivateKeyFile};
 use crate::error::{Error, ErrorKind, Result};
+use crate::key_file::{self, PrivateKeyFile};
+use crate::local::Local;
 use crate::report::text;
 
 /// Reads the private key that a playbook names.
