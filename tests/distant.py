@@ -18,7 +18,7 @@ SIZE = (40 << 20) + 77  # no multiple of anything
 def main():
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench({}, directory)
-        with ssh.Server(bench, "0.025") as server, ssh.memory() as target:
+        with ssh.Server(bench, far=True) as server, ssh.memory() as target:
             [host] = server.hosts(1)
             source = bench.directory / "source"
             source.write_bytes(os.urandom(SIZE))

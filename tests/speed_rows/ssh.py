@@ -1,7 +1,7 @@
 """Rows of ssh: commands on many hosts, and copies.
 
 An sshd in a network namespace of its own answers at all addresses of 127.0.0.0/8, so
-one server stands for any number of hosts. `distance.py` takes it 50 ms away.
+one server stands for any number of hosts. `Near` takes the clients 50 ms away.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from speed_rows.near import Near
 from speed_rows.table import ROOT, row
 
 SSHD = """
@@ -56,7 +57,7 @@ client.join(client.run_command("true"))
 class Server:
     """An sshd in a network namespace, with a user whose key it accepts."""
 
-    def __init__(self, bench, delay=None):
+    def __init__(self, bench, far=False):
         self.directory = bench.directory
         self.key = self.directory / "key"
         self.known = bench.home / ".ssh/known_hosts"
@@ -73,7 +74,7 @@ class Server:
         )
         # The namespace in which the clients run.
         self.pid = self.process.pid
-        self.delay, self.others = delay, []
+        self.far, self.near = far, None
 
     def __enter__(self):
         log = self.directory / "sshd.log"
@@ -81,34 +82,20 @@ class Server:
             if self.process.poll() is not None:
                 sys.exit(f"sshd ended:\n{log.read_text()}")
             time.sleep(0.01)
-        if self.delay:
-            self.move_away()
+        if self.far:
+            self.near = Near(self.process.pid)
+            self.pid = self.near.pid
         return self
 
-    def move_away(self):
-        """Moves the clients to another namespace, from which a packet takes a while."""
-        near = self.child("unshare", "--net", "sh", "-c", "ip link set lo up; echo; read line")
-        self.pid = near.pid
-        distance = ROOT / "tests/speed_rows/distance.py"
-        self.child(sys.executable, distance, str(near.pid), str(self.process.pid), self.delay)
-
-    def child(self, *command):
-        """Starts a program that ends with its standard input. Waits for its first line."""
-        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self.others.append(child)
-        child.stdout.readline()
-        return child
-
     def __exit__(self, *_):
-        for child in self.others:
-            child.stdin.close()
-            child.wait()
+        if self.near:
+            self.near.close()
         self.process.terminate()
         self.process.wait()
 
     def hosts(self, count):
         """Returns addresses of the server, all of them in known_hosts."""
-        hosts = ["10.9.0.2"] if self.delay else [f"127.0.{n // 250}.{n % 250 + 1}" for n in range(count)]
+        hosts = ["10.9.0.2"] if self.far else [f"127.0.{n // 250}.{n % 250 + 1}" for n in range(count)]
         key = " ".join((self.directory / "host_key.pub").read_text().split()[:2])
         self.known.write_text("".join(f"{host} {key}\n" for host in hosts))
         before = time.time() - 60
@@ -184,8 +171,8 @@ def hosts_2000(bench):
 
 
 @contextlib.contextmanager
-def one_file(bench, size, delay=None):
-    with Server(bench, delay) as server, memory() as target:
+def one_file(bench, size, far=False):
+    with Server(bench, far) as server, memory() as target:
         [host] = server.hosts(1)
         source = bench.directory / "source"
         with open(source, "wb") as file:
@@ -219,12 +206,12 @@ def large_file(bench):
 
 @row("file-50ms", "one file of 64 MiB, 50 ms round trip")
 def distant_file(bench):
-    return one_file(bench, 64 << 20, "0.025")
+    return one_file(bench, 64 << 20, far=True)
 
 
 @contextlib.contextmanager
-def many_files(bench, delay=None):
-    with Server(bench, delay) as server, memory() as target:
+def many_files(bench, far=False):
+    with Server(bench, far) as server, memory() as target:
         [host] = server.hosts(1)
         source = bench.directory / "source"
         for n in range(1000):
@@ -257,7 +244,7 @@ def small_files(bench):
 
 @row("files-50ms", "1,000 files of 4 KiB over ssh, 50 ms round trip")
 def distant_files(bench):
-    return many_files(bench, "0.025")
+    return many_files(bench, far=True)
 
 
 @contextlib.contextmanager
