@@ -84,8 +84,8 @@ pub mod api {
     /// id. The function waits until a pending instance is running, and returns
     /// the map of the volume. The instance's own commands make a file system on
     /// the volume and mount it; on Nitro types (`t3` and newer) it is an NVMe
-    /// disk there, such as `/dev/nvme1n1`. In the local cloud, a volume has no
-    /// disk in its instance.
+    /// disk there, such as `/dev/nvme1n1`. In the local cloud, ext4 and XFS work,
+    /// and `autorun docs local-cloud` lists what does not.
     ///
     /// Attaching a volume to the instance that has it already is not an error.
     ///

@@ -59,6 +59,7 @@ mod shells;
 mod ssh_config;
 mod terminal;
 mod versions;
+mod volumes;
 mod walls_escape;
 mod walls_inside;
 mod walls_local_user;

@@ -58,8 +58,22 @@ pub(super) enum Effect {
         /// Whether the machine is stopped for the copy and booted again.
         reboots: bool,
     },
-    /// Remove the copy of a disk.
+    /// Remove the copy of a disk or of a volume.
     RemoveSnapshot(String),
+    /// Attach a volume to the machine of an instance.
+    Attach { instance: String, volume: String },
+    /// Detach a volume from the machine of an instance. `force` unmounts it.
+    Detach {
+        instance: String,
+        volume: String,
+        force: bool,
+    },
+    /// Fill a new volume with the data of a snapshot.
+    Fill { volume: String, snapshot: String },
+    /// Copy the data of a volume to a snapshot.
+    SaveVolume { volume: String, snapshot: String },
+    /// Volumes were deleted.
+    ForgetVolumes,
     /// Security groups or their members have changed.
     Groups,
 }

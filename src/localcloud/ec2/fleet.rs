@@ -65,6 +65,33 @@ impl Fleet {
         }
     }
 
+    /// Records that a volume is detached.
+    pub(super) fn detached(&self, region: &str, volume: &str) {
+        self.store.change(|state| {
+            if let Some(region) = state.regions.get_mut(region) {
+                region.detach(volume);
+            }
+        });
+    }
+
+    /// Removes the files of the volumes that no longer exist.
+    pub(super) async fn forget_volumes(self: &Arc<Self>) {
+        let fleet = Arc::clone(self);
+        let forget = move || {
+            let known = {
+                let state = fleet.store.state();
+                let all = state.regions.values().flat_map(|r| r.volumes.keys());
+                all.cloned().collect::<Vec<_>>()
+            };
+            fleet.runtime.volumes().keep(&known)
+        };
+        match tokio::task::spawn_blocking(forget).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => log::warn!("cannot remove a deleted volume: {e}"),
+            Err(e) => log::warn!("cannot remove deleted volumes: {e}"),
+        }
+    }
+
     pub(super) async fn remove_snapshot(&self, id: &str) {
         if let Err(e) = self.runtime.remove_snapshot(id).await {
             log::warn!("cannot remove the snapshot {id}: {e}");

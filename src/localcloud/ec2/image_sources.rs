@@ -176,6 +176,7 @@ impl Copy<'_> {
             started: call.now,
             saving: Saving::Done,
             disk: None,
+            data: None,
             origin: Some(self.origin.to_owned()),
             permissions: BTreeSet::new(),
             tags: Tags::new(),

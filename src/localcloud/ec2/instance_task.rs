@@ -9,12 +9,12 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::boot::boot_of;
+use super::boot::{boot_of, data_volumes};
 use super::fleet::{Command, Fleet};
 use super::state::{Instance, OnShutdown, Phase, Saving};
 use crate::clock;
 use crate::faults::{Act, Fault};
-use crate::machine::{Ending, Machine};
+use crate::machine::{DataVolume, Ending, Machine};
 use crate::proxy::Online;
 
 /// How long a machine may take to shut down before it is killed.
@@ -207,6 +207,7 @@ impl InstanceTask {
         self.fleet.remove_disk(&self.id).await;
         self.fleet.tasks().remove(&self.id);
         self.set_phase(Phase::Terminated, reason);
+        self.fleet.forget_volumes().await;
     }
 
     /// Waits. Returns whether a command arrived in the meantime; it is executed
@@ -230,13 +231,15 @@ impl InstanceTask {
         {
             return None;
         }
-        let boot = boot_of(&instance, self.network(&instance), fault.as_ref());
+        let volumes = self.volumes();
+        let boot = boot_of(&instance, self.network(&instance), volumes, fault.as_ref());
         match self.fleet.runtime.boot(boot).await {
             Ok(machine) => {
                 let services = CancellationToken::new();
                 if let Some(listener) = machine.take_proxy() {
                     self.serve_proxy(listener, &services);
                 }
+                self.follow_detachments(&machine, &services);
                 self.set_phase(Phase::Running, None);
                 Some(Running {
                     machine,
@@ -250,6 +253,43 @@ impl InstanceTask {
                 None
             }
         }
+    }
+
+    /// Returns the volumes of the next boot. What was detached before ends here.
+    fn volumes(&self) -> Vec<DataVolume> {
+        let mut volumes = Vec::new();
+        self.fleet.store.change(|state| {
+            let Some(region) = state.regions.get_mut(&self.region) else {
+                return;
+            };
+            region.finish_detaching(&self.id);
+            if let Some(instance) = region.instances.get(&self.id) {
+                volumes = data_volumes(region, instance);
+            }
+        });
+        volumes
+    }
+
+    /// Detaches the volumes that were requested during the boot, and records
+    /// detachments that wait for the machine.
+    fn follow_detachments(&self, machine: &Machine, until: &CancellationToken) {
+        let waiting = self.instance().into_iter().flat_map(|i| i.attachments);
+        for attachment in waiting.filter(|one| one.detaching) {
+            match machine.detach(&attachment.volume, false) {
+                Ok(true) => self.fleet.detached(&self.region, &attachment.volume),
+                Ok(false) => {}
+                Err(e) => log::error!("cannot detach {}: {e}", attachment.volume),
+            }
+        }
+        let Some(mut freed) = machine.take_freed() else {
+            return;
+        };
+        let (fleet, region, until) = (Arc::clone(&self.fleet), self.region.clone(), until.clone());
+        self.fleet.tracker.spawn(async move {
+            while let Some(Some(volume)) = until.run_until_cancelled(freed.recv()).await {
+                fleet.detached(&region, &volume);
+            }
+        });
     }
 
     /// Copies the disk to a snapshot, and records whether that succeeded.

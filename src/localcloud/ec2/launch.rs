@@ -9,8 +9,8 @@ use super::launch_request::{Launch, read};
 use super::params::Part;
 use super::records;
 use super::refusal::{Refusal, Result};
-use super::state::{Attachment, Instance, InstanceProfile, Phase, Token, Volume};
-use super::volumes::check_quota;
+use super::state::{Attachment, Instance, InstanceProfile, Phase, Saving, Token, Volume};
+use super::volumes::{check_quota, fill};
 use super::xml::Xml;
 
 /// The quota of vCPUs. AWS begins with 5 and raises the quota with an account's
@@ -180,7 +180,7 @@ fn instance(
 fn create_volumes(call: &mut Call<'_>, launch: &Launch, instance: &str) -> Vec<Attachment> {
     let mut attachments = Vec::new();
     for mapping in &launch.volumes {
-        let volume = Volume {
+        let mut volume = Volume {
             id: new_id("vol"),
             spec: mapping.spec.clone(),
             zone: launch.subnet.zone.clone(),
@@ -190,12 +190,15 @@ fn create_volumes(call: &mut Call<'_>, launch: &Launch, instance: &str) -> Vec<A
             token: None,
             modified: None,
             auto_enable_io: false,
+            filling: Saving::Done,
         };
+        fill(call, &mut volume);
         attachments.push(Attachment {
             volume: volume.id.clone(),
             device: mapping.device.clone(),
             delete_on_termination: mapping.delete_on_termination,
             since: call.now,
+            detaching: false,
         });
         call.region().volumes.insert(volume.id.clone(), volume);
     }

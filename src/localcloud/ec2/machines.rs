@@ -25,7 +25,7 @@ use crate::proxy::Proxy;
 
 /// All machines.
 #[derive(Clone)]
-pub(crate) struct Machines(Arc<Fleet>);
+pub(crate) struct Machines(pub(super) Arc<Fleet>);
 
 impl fmt::Debug for Machines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,6 +69,7 @@ impl Machines {
                     fleet.remove_snapshot(&id).await;
                 }
             }
+            fleet.forget_volumes().await;
             loop {
                 let changed = fleet.groups_changed.notified();
                 match next_change(&fleet) {
@@ -145,6 +146,22 @@ impl Machines {
                     self.0.tracker.spawn(async move {
                         fleet.remove_snapshot(&id).await;
                     });
+                }
+                Effect::Attach { instance, volume } => self.attach(region, &instance, &volume),
+                Effect::Detach {
+                    instance,
+                    volume,
+                    force,
+                } => self.detach(region, &instance, &volume, force),
+                Effect::Fill { volume, snapshot } => self.fill(region, volume, snapshot),
+                Effect::SaveVolume { volume, snapshot } => {
+                    self.save_volume(region, volume, snapshot);
+                }
+                Effect::ForgetVolumes => {
+                    let fleet = Arc::clone(&self.0);
+                    self.0
+                        .tracker
+                        .spawn(async move { fleet.forget_volumes().await });
                 }
                 Effect::Groups => self.0.groups_changed.notify_one(),
             }

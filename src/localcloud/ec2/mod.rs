@@ -55,6 +55,8 @@ mod launch;
 mod launch_request;
 mod lent;
 #[cfg(target_os = "linux")]
+mod machine_volumes;
+#[cfg(target_os = "linux")]
 mod machines;
 #[cfg(target_os = "linux")]
 mod metadata;

@@ -8,7 +8,7 @@ use super::ids::new_id;
 use super::images::{self, Image};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
-use super::snapshots::{description, remove};
+use super::snapshots::{description, remove, save_data};
 use super::state::{Attachment, Instance, OwnImage, Phase, Protection, Saving, Snapshot, Volume};
 use super::tags;
 use super::volume_spec::Spec;
@@ -77,21 +77,22 @@ pub(super) fn create_image(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
         started: call.now,
         saving: Saving::Pending,
         disk: Some(image.snapshot.clone()),
+        data: None,
         origin: Some(image.origin.clone()),
         permissions: BTreeSet::new(),
         tags: snapshot_tags,
     };
     for (other, volume) in others_of(&image, &others) {
-        let snapshot = Snapshot {
+        let mut snapshot = Snapshot {
             id: other.to_owned(),
             volume: volume.id.clone(),
             size: volume.spec.size,
             kms_key: volume.spec.kms_key.clone(),
-            saving: Saving::Done,
             disk: None,
             origin: None,
             ..snapshot.clone()
         };
+        save_data(call, volume, &mut snapshot);
         call.region()
             .snapshots
             .insert(snapshot.id.clone(), snapshot);

@@ -92,8 +92,14 @@ pub(super) fn split(
         Effect::Boot(id) | Effect::Reboot(id) | Effect::Terminate(id) | Effect::Stop { id, .. } => {
             is_record(id)
         }
-        Effect::Save { instance, .. } => is_record(instance),
-        Effect::RemoveSnapshot(_) | Effect::Groups => false,
+        Effect::Save { instance, .. }
+        | Effect::Attach { instance, .. }
+        | Effect::Detach { instance, .. } => is_record(instance),
+        Effect::RemoveSnapshot(_)
+        | Effect::Fill { .. }
+        | Effect::SaveVolume { .. }
+        | Effect::ForgetVolumes
+        | Effect::Groups => false,
     })
 }
 
@@ -132,7 +138,14 @@ fn apply(region: &mut Region, effect: Effect) {
                 own.saving = Saving::Done;
             }
         }
-        Effect::RemoveSnapshot(_) | Effect::Groups => {}
+        // Records have no machines, so their volumes have no data.
+        Effect::RemoveSnapshot(_)
+        | Effect::Attach { .. }
+        | Effect::Detach { .. }
+        | Effect::Fill { .. }
+        | Effect::SaveVolume { .. }
+        | Effect::ForgetVolumes
+        | Effect::Groups => {}
     }
 }
 

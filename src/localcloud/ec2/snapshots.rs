@@ -1,5 +1,4 @@
-//! Snapshots of volumes. Only that of an instance's root volume, and its copies,
-//! have a disk: the others exist in answers only, as their volumes.
+//! Snapshots of volumes: copies of an instance's disk, or of another volume's data.
 
 use std::collections::BTreeSet;
 
@@ -162,18 +161,22 @@ pub(super) fn delete_snapshot(call: &mut Call<'_>, request: &Part<'_>) -> Result
 
 /// Removes a snapshot, and its disk unless a copy has it too.
 pub(super) fn remove(call: &mut Call<'_>, id: &str) {
-    let Some(disk) = call.region().snapshots.remove(id).and_then(|own| own.disk) else {
+    let Some(own) = call.region().snapshots.remove(id) else {
         return;
     };
-    if !disks(call.state).contains(&disk) {
-        call.effects.push(Effect::RemoveSnapshot(disk));
+    for copy in [own.disk, own.data].into_iter().flatten() {
+        if !disks(call.state).contains(&copy) {
+            call.effects.push(Effect::RemoveSnapshot(copy));
+        }
     }
 }
 
-/// Returns the disks of all snapshots.
+/// Returns the copies of disks and of data that all snapshots have.
 pub(super) fn disks(state: &State) -> BTreeSet<String> {
     let all = state.regions.values().flat_map(|r| r.snapshots.values());
-    all.filter_map(|own| own.disk.clone()).collect()
+    all.flat_map(|own| [own.disk.clone(), own.data.clone()])
+        .flatten()
+        .collect()
 }
 
 /// Returns the image of the catalogue from which the disk of a snapshot descends.
@@ -207,6 +210,7 @@ fn of_volume(
         disk: source
             .as_ref()
             .and_then(|id| call.region().snapshots.get(id)?.disk.clone()),
+        data: None,
         origin: source.and_then(|id| origin_of(call, &id)),
         permissions: BTreeSet::new(),
         tags,
@@ -231,8 +235,25 @@ fn of_volume(
             snapshot: snapshot.id.clone(),
             reboots: false,
         });
+    } else {
+        save_data(call, volume, &mut snapshot);
     }
     Ok(snapshot)
+}
+
+/// Lets the data of a volume be copied to its new snapshot. Without machines there is
+/// none.
+pub(super) fn save_data(call: &mut Call<'_>, volume: &Volume, snapshot: &mut Snapshot) {
+    snapshot.saving = Saving::Done;
+    if call.consoles.is_none() {
+        return;
+    }
+    snapshot.saving = Saving::Pending;
+    snapshot.data = Some(snapshot.id.clone());
+    call.effects.push(Effect::SaveVolume {
+        volume: volume.id.clone(),
+        snapshot: snapshot.id.clone(),
+    });
 }
 
 /// Refuses a description that is too long.

@@ -442,6 +442,10 @@ pub(super) struct Snapshot {
     /// copies of the snapshot share.
     #[serde(default)]
     pub(super) disk: Option<String>,
+    /// The copy of the data of another volume than a root volume: the id of the
+    /// snapshot that made it, which copies of the snapshot share.
+    #[serde(default)]
+    pub(super) data: Option<String>,
     /// The image of the catalogue from which the disk descends.
     #[serde(default)]
     pub(super) origin: Option<String>,
@@ -452,10 +456,11 @@ pub(super) struct Snapshot {
 }
 
 /// The progress of a copy of a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Saving {
     Pending,
+    #[default]
     Done,
     Failed,
 }
@@ -514,10 +519,13 @@ pub(super) struct Attachment {
     pub(super) device: String,
     pub(super) delete_on_termination: bool,
     pub(super) since: Millis,
+    /// Whether it ends as soon as the instance has unmounted the volume.
+    #[serde(default)]
+    pub(super) detaching: bool,
 }
 
-/// A volume. An instance's root volume is the disk of its machine. The others
-/// have no disk: they exist in answers only.
+/// A volume. An instance's root volume is the disk of its machine, and the others
+/// are disks that are attached to it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Volume {
     pub(super) id: String,
@@ -534,6 +542,9 @@ pub(super) struct Volume {
     /// Whether I/O is enabled after a failed check.
     #[serde(default)]
     pub(super) auto_enable_io: bool,
+    /// The progress of the copy of its snapshot.
+    #[serde(default)]
+    pub(super) filling: Saving,
 }
 
 /// How long a terminated instance can still be described, and a deregistered image
@@ -587,9 +598,36 @@ impl Region {
                 instance.transition = transition(reason, now);
             }
             instance.reason = reason.map(|(code, message)| (code.to_owned(), message.to_owned()));
-            if phase == Phase::Terminated {
-                self.release_volumes(id);
+            match phase {
+                Phase::Terminated => self.release_volumes(id),
+                Phase::Stopped => self.finish_detaching(id),
+                _ => {}
             }
+        }
+    }
+
+    /// Ends the attachment of a volume.
+    pub(super) fn detach(&mut self, volume: &str) {
+        let Some(volume) = self.volumes.get_mut(volume) else {
+            return;
+        };
+        let Some(instance) = volume.instance.take() else {
+            return;
+        };
+        if let Some(instance) = self.instances.get_mut(&instance) {
+            instance.attachments.retain(|one| one.volume != volume.id);
+        }
+    }
+
+    /// Detaches the volumes that only waited for the end of the machine.
+    pub(super) fn finish_detaching(&mut self, instance: &str) {
+        let Some(instance) = self.instances.get(instance) else {
+            return;
+        };
+        let waiting = instance.attachments.iter().filter(|one| one.detaching);
+        let waiting: Vec<String> = waiting.map(|one| one.volume.clone()).collect();
+        for volume in waiting {
+            self.detach(&volume);
         }
     }
 

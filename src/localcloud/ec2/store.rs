@@ -154,6 +154,12 @@ fn fail_copies(region: &mut Region) {
             image.saving = Saving::Failed;
         }
     }
+    let volumes = region.volumes.values().filter(|own| pending(own.filling));
+    for id in volumes.map(|own| own.id.clone()).collect::<Vec<_>>() {
+        if let Some(own) = region.volumes.get_mut(&id) {
+            own.filling = Saving::Failed;
+        }
+    }
     let snapshots = region.snapshots.values().filter(|own| pending(own.saving));
     for id in snapshots.map(|own| own.id.clone()).collect::<Vec<_>>() {
         if let Some(own) = region.snapshots.get_mut(&id) {

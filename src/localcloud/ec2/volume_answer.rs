@@ -6,7 +6,7 @@ use super::ids::VOLUME;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::regions::zone_id;
-use super::state::{Attachment, Tags, Volume};
+use super::state::{Attachment, Saving, Tags, Volume};
 use super::tags;
 use super::volumes::find;
 use super::xml::Xml;
@@ -20,10 +20,11 @@ struct Described {
 
 impl Described {
     fn state(&self) -> &'static str {
-        if self.attachment.is_some() {
-            "in-use"
-        } else {
-            "available"
+        match self.volume.filling {
+            _ if self.attachment.is_some() => "in-use",
+            Saving::Pending => "creating",
+            Saving::Done => "available",
+            Saving::Failed => "error",
         }
     }
 }
@@ -41,7 +42,7 @@ impl Filtered for Described {
             }
             "attachment.device" => return attached(&|a| a.device.clone()),
             "attachment.instance-id" => return Some(volume.instance.iter().cloned().collect()),
-            "attachment.status" => return attached(&|_| "attached".to_owned()),
+            "attachment.status" => return attached(&|a| status(a).to_owned()),
             "availability-zone" => volume.zone.clone(),
             "availability-zone-id" => zone_id(&volume.zone),
             "create-time" => iso(volume.created),
@@ -61,6 +62,16 @@ impl Filtered for Described {
 
     fn tags(&self) -> Option<&Tags> {
         Some(&self.volume.tags)
+    }
+}
+
+/// Returns the state of an attachment. A detachment is complete at once, unless the
+/// volume is mounted.
+fn status(attachment: &Attachment) -> &'static str {
+    if attachment.detaching {
+        "busy"
+    } else {
+        "attached"
     }
 }
 
@@ -134,7 +145,7 @@ pub(super) fn describe_volumes(call: &mut Call<'_>, request: &Part<'_>) -> Resul
         write_volume(xml, volume, described.state());
         xml.list("attachmentSet", attachment, |xml, attachment| {
             let instance = volume.instance.as_deref().unwrap_or_default();
-            write_attachment(xml, instance, attachment, "attached");
+            write_attachment(xml, instance, attachment, status(attachment));
         });
         tags::write(xml, &volume.tags);
     });

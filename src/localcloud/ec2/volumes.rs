@@ -1,16 +1,12 @@
 //! Volumes: create, delete, attach, detach and modify.
-//!
-//! The machine of an instance has one disk, that of its root volume. Its user
-//! namespace does not allow it another one, so the other volumes exist in answers
-//! only.
 
 use super::block_devices::{MAX_VOLUMES, check_device};
-use super::call::Call;
+use super::call::{Call, Effect};
 use super::ids::{VOLUME, new_id};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::regions::zone_named;
-use super::state::{Attachment, Instance, Phase, Volume};
+use super::state::{Attachment, Instance, Phase, Saving, Volume};
 use super::tags;
 use super::volume_answer::{write_attachment, write_modification, write_volume};
 use super::volume_spec::{Spec, snapshot_size};
@@ -71,7 +67,7 @@ pub(super) fn create_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
              client token",
         ));
     }
-    let volume = Volume {
+    let mut volume = Volume {
         id: new_id("vol"),
         zone: zone_of(call, request)?,
         spec: new_spec(call, request)?,
@@ -81,13 +77,30 @@ pub(super) fn create_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
         token: token.map(|token| (token, same)),
         modified: None,
         auto_enable_io: false,
+        filling: Saving::Done,
     };
     call.read_all()?;
     check_quota(call, [&volume.spec])?;
+    fill(call, &mut volume);
     call.region()
         .volumes
         .insert(volume.id.clone(), volume.clone());
     Ok(created(&volume))
+}
+
+/// Lets a new volume be filled with the data of its snapshot, if that has some.
+pub(super) fn fill(call: &mut Call<'_>, volume: &mut Volume) {
+    let snapshot = volume.spec.snapshot.clone();
+    let snapshot = snapshot.and_then(|id| call.region().snapshots.get(&id).cloned());
+    if let Some(data) = snapshot.and_then(|own| own.data)
+        && call.consoles.is_some()
+    {
+        volume.filling = Saving::Pending;
+        call.effects.push(Effect::Fill {
+            volume: volume.id.clone(),
+            snapshot: data,
+        });
+    }
 }
 
 /// Writes a new volume. As on AWS, the answer is the only one that shows it being
@@ -150,6 +163,7 @@ pub(super) fn delete_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
         ));
     }
     call.region().volumes.remove(&volume.id);
+    call.effects.push(Effect::ForgetVolumes);
     Ok(Xml::done())
 }
 
@@ -171,7 +185,14 @@ pub(super) fn attach_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
         device: device.to_owned(),
         delete_on_termination: false,
         since: call.now,
+        detaching: false,
     };
+    if has_machine(call, &instance) {
+        call.effects.push(Effect::Attach {
+            instance: instance.id.clone(),
+            volume: volume.id.clone(),
+        });
+    }
     let region = call.region();
     if let Some(instance) = region.instances.get_mut(&instance.id) {
         instance.attachments.push(attachment.clone());
@@ -184,6 +205,11 @@ pub(super) fn attach_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
     Ok(xml)
 }
 
+/// Whether an instance has a machine that runs or boots.
+fn has_machine(call: &Call<'_>, instance: &Instance) -> bool {
+    call.consoles.is_some() && !instance.is_record && instance.phase.is_up()
+}
+
 fn check_attachable(instance: &Instance, volume: &Volume, device: &str) -> Result<()> {
     let id = &instance.id;
     if volume.instance.is_some() {
@@ -191,6 +217,12 @@ fn check_attachable(instance: &Instance, volume: &Volume, device: &str) -> Resul
             "VolumeInUse",
             format!("{} is already attached to an instance", volume.id),
         ));
+    }
+    if volume.filling != Saving::Done {
+        return Err(incorrect_state(format!(
+            "Volume '{}' is not in the 'available' state.",
+            volume.id
+        )));
     }
     if volume.zone != instance.zone {
         return Err(Refusal::new(
@@ -227,7 +259,7 @@ fn check_attachable(instance: &Instance, volume: &Volume, device: &str) -> Resul
 pub(super) fn detach_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let volume = find(call, request.required("VolumeId")?)?;
     let (given, device) = (request.text("InstanceId"), request.text("Device"));
-    request.flag("Force")?;
+    let force = request.flag("Force")?.unwrap_or(false);
     if let Some(id) = given {
         call.instances(&[id])?;
     }
@@ -273,9 +305,17 @@ pub(super) fn detach_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
             ),
         ));
     }
-    let attachment = instance.attachments.remove(place);
-    if let Some(volume) = region.volumes.get_mut(&volume.id) {
-        volume.instance = None;
+    // The machine may have the volume mounted.
+    instance.attachments[place].detaching = true;
+    let (instance, attachment) = (instance.clone(), instance.attachments[place].clone());
+    if has_machine(call, &instance) {
+        call.effects.push(Effect::Detach {
+            instance: id.clone(),
+            volume: volume.id,
+            force,
+        });
+    } else {
+        call.region().detach(&volume.id);
     }
     let mut xml = Xml::default();
     write_attachment(&mut xml, &id, &attachment, "detaching");

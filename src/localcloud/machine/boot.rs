@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use super::volumes::{DataVolume, Naming};
 use crate::as_text;
 
 /// The parameters of one boot.
@@ -31,6 +32,9 @@ pub(crate) struct Boot {
     pub user: String,
     /// The user data. It runs once for each disk.
     pub user_data: Option<Vec<u8>>,
+    /// The volumes besides the disk, and how the machine names them.
+    pub volumes: Vec<DataVolume>,
+    pub naming: Naming,
     /// The limits of the instance type.
     pub limits: Limits,
     /// The faults of this boot.

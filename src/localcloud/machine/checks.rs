@@ -40,6 +40,7 @@ pub(crate) fn checks(base: &BaseSettings) -> Vec<Check> {
         id_mapping(),
         base_layer(base),
         disks(),
+        volumes(),
         limits(),
         system_calls(),
     ]);
@@ -66,8 +67,8 @@ fn check(
 
 /// What instances cannot do on any machine.
 fn inside() -> Check {
-    let missing = "instances have no docker, mounts, swap, kernel settings and timers: see \
-        `autorun docs local-cloud`";
+    let missing = "instances have no docker, mounts (but of volumes), swap, kernel settings and \
+        timers: see `autorun docs local-cloud`";
     check("inside", false, Err::<&str, _>(missing))
 }
 
@@ -202,6 +203,13 @@ fn disks() -> Check {
         ),
     };
     check("disks", true, result)
+}
+
+/// Checks which file systems a volume can have.
+fn volumes() -> Check {
+    let result = program("mkfs.xfs").map(|_| "volumes can have ext4 or XFS");
+    let missing = "volumes can have ext4, but not XFS: `mkfs.xfs` is missing, install xfsprogs";
+    check("volumes", false, result.ok_or(missing))
 }
 
 /// Checks which resources can be limited.

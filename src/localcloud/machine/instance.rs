@@ -12,15 +12,16 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::boot::{AgentFault, Ending};
 use super::cgroups::Group;
 use super::claims::Claim;
 use super::disk::in_use::DiskInUse;
 use super::execution::{Execution, Running};
-use super::message::{Channel, FromInit};
+use super::message::{Channel, FromInit, ToInit};
 use super::network::switch::Switch;
+use super::volumes::{DataVolume, Request, Volumes};
 
 /// The maximum size, in bytes, of console output that are returned, as on AWS.
 const CONSOLE: u64 = 64 * 1024;
@@ -61,6 +62,9 @@ struct Inner {
     channel: Arc<Channel>,
     pidfd: Arc<AsyncFd<OwnedFd>>,
     proxy: Mutex<Option<TcpListener>>,
+    volumes: Arc<Volumes>,
+    /// The ids of volumes whose detachment had to wait.
+    freed: Mutex<Option<mpsc::UnboundedReceiver<String>>>,
     ending: watch::Receiver<Option<Ending>>,
     failure: Arc<OnceLock<String>>,
 }
@@ -69,18 +73,20 @@ impl Machine {
     /// Takes over a machine that has booted.
     pub(super) fn new(
         (id, agent): (String, Option<AgentFault>),
-        pidfd: AsyncFd<OwnedFd>,
+        pidfd: Arc<AsyncFd<OwnedFd>>,
         proxy: TcpListener,
+        (volumes, freed): (Volumes, mpsc::UnboundedReceiver<String>),
         channel: Channel,
         held: Held,
     ) -> Self {
-        let pidfd = Arc::new(pidfd);
         let channel = Arc::new(channel);
+        let volumes = Arc::new(volumes);
         let (sender, ending) = watch::channel(None);
         let failure = Arc::default();
         let watch = watch_over(
             Arc::clone(&channel),
             Arc::clone(&pidfd),
+            Arc::clone(&volumes),
             held,
             sender,
             Arc::clone(&failure),
@@ -92,6 +98,8 @@ impl Machine {
             channel,
             pidfd,
             proxy: Mutex::new(Some(proxy)),
+            volumes,
+            freed: Mutex::new(Some(freed)),
             ending,
             failure,
         }))
@@ -104,6 +112,24 @@ impl Machine {
     pub(crate) fn take_proxy(&self) -> Option<TcpListener> {
         let mut proxy = self.0.proxy.lock().unwrap_or_else(PoisonError::into_inner);
         proxy.take()
+    }
+
+    /// Attaches a volume.
+    pub(crate) fn attach(&self, volume: &DataVolume) -> io::Result<()> {
+        self.0.volumes.attach(volume)
+    }
+
+    /// Detaches a volume. Returns whether it is detached. One in use is detached
+    /// when it is unmounted, and then reported by `take_freed`. `force` unmounts it.
+    pub(crate) fn detach(&self, volume: &str, force: bool) -> io::Result<bool> {
+        self.0.volumes.detach(volume, force)
+    }
+
+    /// Returns the receiver of volumes whose detachment had to wait, once.
+    #[must_use]
+    pub(crate) fn take_freed(&self) -> Option<mpsc::UnboundedReceiver<String>> {
+        let mut freed = self.0.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        freed.take()
     }
 
     /// Returns the name of the machine's disk, an instance id.
@@ -192,6 +218,7 @@ fn tail(file: &File) -> io::Result<Vec<u8>> {
 async fn watch_over(
     channel: Arc<Channel>,
     pidfd: Arc<AsyncFd<OwnedFd>>,
+    volumes: Arc<Volumes>,
     held: Held,
     sender: watch::Sender<Option<Ending>>,
     failure: Arc<OnceLock<String>>,
@@ -212,6 +239,13 @@ async fn watch_over(
                         log::warn!("cannot set the host name of an instance: {error}");
                     }
                 }
+                Ok(Some((FromInit::Volumes { number, request }, _))) => {
+                    tokio::spawn(answer(
+                        Arc::clone(&channel),
+                        Arc::clone(&volumes),
+                        (number, request),
+                    ));
+                }
                 Ok(Some(_)) => {}
                 Ok(None) | Err(_) => break,
             },
@@ -219,8 +253,18 @@ async fn watch_over(
         }
     }
     until_gone(&pidfd).await;
+    volumes.release();
     held.release().await;
     sender.send_replace(Some(ending));
+}
+
+/// Answers a request about volumes.
+async fn answer(channel: Arc<Channel>, volumes: Arc<Volumes>, (number, request): (u64, Request)) {
+    let answer = tokio::task::spawn_blocking(move || volumes.perform(&request)).await;
+    let answer = answer.unwrap_or_else(|error| Err(error.to_string()));
+    if let Err(error) = channel.send(&ToInit::Volumes { number, answer }, &[]).await {
+        log::debug!("cannot answer an instance, which may have ended: {error}");
+    }
 }
 
 /// Sets the host name of a machine, whose own processes lack the privilege.

@@ -20,6 +20,7 @@ use tokio::io::unix::AsyncFd;
 use super::boot::{Boot, Ending};
 use super::execution::Execution;
 use super::ids::Ids;
+use super::volumes;
 
 /// The longest packet. User data is at most 16 KiB; keys and names are short.
 const LONGEST: usize = 128 * 1024;
@@ -84,6 +85,13 @@ pub(super) enum ToInit {
     /// Run a command. Sent with its control socket, and the pipes of its standard
     /// output and standard error.
     Execute(Execution),
+    /// The volumes of the boot are attached. Sent only if there are some.
+    Attached,
+    /// The answer to a request about volumes.
+    Volumes {
+        number: u64,
+        answer: volumes::Answer,
+    },
 }
 
 /// Messages to the daemon from init and from the processes that create it.
@@ -98,6 +106,11 @@ pub(super) enum FromInit {
     Ready,
     /// The machine's root wants this host name in the kernel.
     Named(String),
+    /// A program's request about volumes.
+    Volumes {
+        number: u64,
+        request: volumes::Request,
+    },
     /// The machine is about to end in this way.
     Ending(Ending),
     /// The machine did not boot.

@@ -22,6 +22,7 @@
 //!   the user ids of a machine, `cgroups` its resource limits.
 //! - `creation` creates a machine, `zygote_handle` requests one.
 //! - `disk` provides a machine's files, `jail` confines a process to them.
+//! - `volumes` are disks that are attached to a machine and detached from it.
 //! - `network` is the switch: addresses, veth pairs, firewall.
 //! - `init` runs inside, with `units` as its service manager.
 //! - `journal` keeps what programs report; `tools` are the programs that use it,
@@ -54,6 +55,7 @@ mod stderr_log;
 mod system;
 mod tools;
 mod units;
+mod volumes;
 mod zygote;
 mod zygote_handle;
 
@@ -71,3 +73,4 @@ pub(crate) use packages::adopt as adopt_packages;
 pub(crate) use runtime::Runtime;
 pub(crate) use settings::RuntimeSettings;
 pub(crate) use system::System;
+pub(crate) use volumes::{DataVolume, Naming};

@@ -33,6 +33,7 @@ use super::network::routing::Routing;
 use super::network::subnet::{self, Claim};
 use super::network::switch::{self, Switch};
 use super::settings::RuntimeSettings;
+use super::volumes::{DataVolume, VolumeStore, Volumes};
 use super::zygote_handle::ZygoteHandle;
 
 /// The name of the console file beside a machine's disk.
@@ -55,6 +56,7 @@ pub(crate) struct Runtime {
     switch: Arc<Switch>,
     machines: Mutex<Vec<Machine>>,
     disks: DisksInUse,
+    volumes: VolumeStore,
     /// The number of veth pairs ever created.
     cables: AtomicU32,
 }
@@ -93,6 +95,7 @@ impl Runtime {
                 log::warn!("cannot remove outdated base layers: {error}");
             }
         });
+        let volumes = VolumeStore::new(&settings.state_dir);
         let runtime = Self {
             settings,
             claim,
@@ -103,6 +106,7 @@ impl Runtime {
             switch: Arc::new(switch),
             machines: Mutex::default(),
             disks: DisksInUse::default(),
+            volumes,
             cables: AtomicU32::new(0),
         };
         // All ports stay closed until a security group opens them.
@@ -218,6 +222,7 @@ impl Runtime {
             .map_err(failed)?
             .ok_or_else(|| failed(io::Error::other("all ranges of user ids are in use")))?;
         let ids = Ids::of_range(claim.number());
+        let (attached, naming) = (boot.volumes.clone(), boot.naming);
         let order = Order { boot, base, ids };
         let (channel, pid, pidfd) = self.zygote.order(order, &console).await.map_err(failed)?;
         let number = self.cables.fetch_add(1, Ordering::Relaxed);
@@ -230,15 +235,22 @@ impl Runtime {
             _ids: claim,
             _disk: disk,
         };
-        let finished = self.finish(&channel, pid, wiring, held.cable);
+        let pidfd = Arc::new(pidfd);
+        let finished = async {
+            let proxy = self.finish(&channel, pid, wiring, held.cable).await?;
+            let process = (pid, Arc::clone(&pidfd));
+            let volumes = Volumes::new(self.volumes.clone(), naming, ids, process)?;
+            attach(&volumes.0, &attached, &channel).await?;
+            Ok::<_, io::Error>((proxy, volumes))
+        };
         let finished = timeout(BOOT, finished).await;
         let late = |_| Err(io::Error::other("it is not up after 60 seconds"));
         match finished.unwrap_or_else(late) {
-            Ok(proxy) => Ok(Machine::new(about, pidfd, proxy, channel, held)),
+            Ok((proxy, volumes)) => Ok(Machine::new(about, pidfd, proxy, volumes, channel, held)),
             Err(error) => {
                 // Without its socket the machine ends, unless it hangs.
                 drop(channel);
-                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+                let _ = pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
                 until_gone(&pidfd).await;
                 held.release().await;
                 Err(failed(error))
@@ -350,6 +362,11 @@ impl Runtime {
         names_in(&self.settings.state_dir.join("snapshots"))
     }
 
+    /// Returns the volumes of all machines.
+    pub(crate) fn volumes(&self) -> &VolumeStore {
+        &self.volumes
+    }
+
     /// Ends all machines, then removes everything else that the runtime
     /// created.
     pub(crate) async fn shutdown(&self) {
@@ -373,12 +390,30 @@ impl Runtime {
     }
 }
 
+/// Attaches the volumes of a boot, which init waits for.
+async fn attach(volumes: &Volumes, attached: &[DataVolume], channel: &Channel) -> io::Result<()> {
+    if attached.is_empty() {
+        return Ok(());
+    }
+    for volume in attached {
+        volumes.attach(volume)?;
+    }
+    channel.send(&ToInit::Attached, &[]).await
+}
+
 /// Creates the directories of the state, and the empty file system that disks
 /// are copied from.
 fn prepare(state_dir: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    for name in ["instances", "mounts", "packages", "root", "snapshots"] {
+    for name in [
+        "instances",
+        "mounts",
+        "packages",
+        "root",
+        "snapshots",
+        "volumes",
+    ] {
         builder.create(state_dir.join(name))?;
     }
     image::make_blank(state_dir)
@@ -394,7 +429,7 @@ async fn in_background<T: Send + 'static>(
     tokio::task::spawn_blocking(move || work(&bases)).await?
 }
 
-fn names_in(directory: &Path) -> io::Result<Vec<String>> {
+pub(super) fn names_in(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         names.extend(entry?.file_name().into_string());
@@ -403,7 +438,7 @@ fn names_in(directory: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn is_disk_name(id: &str) -> bool {
+pub(super) fn is_disk_name(id: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     !id.is_empty() && id.len() <= 64 && id.chars().all(is_plain)
 }
@@ -422,7 +457,7 @@ fn open_console(disk: &Path) -> io::Result<File> {
     options.open(disk.join(CONSOLE))
 }
 
-fn remove_directory(path: &Path) -> io::Result<()> {
+pub(super) fn remove_directory(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

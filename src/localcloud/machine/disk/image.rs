@@ -87,6 +87,11 @@ pub(in super::super) fn make(state_dir: &Path, disk: &Path) -> io::Result<()> {
     fs::rename(next, image)
 }
 
+/// Returns the path of the image in a disk's directory.
+pub(in super::super) fn path(disk: &Path) -> PathBuf {
+    disk.join(IMAGE)
+}
+
 /// Whether a disk has its image.
 pub(in super::super) fn exists(disk: &Path) -> bool {
     disk.join(IMAGE).exists()
@@ -104,6 +109,12 @@ pub(in super::super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
 pub(in super::super) fn copy_in_use(from: &Path, to: &Path) -> io::Result<()> {
     flush(&from.join(IMAGE))?;
     copied(from, to, repair)
+}
+
+/// Copies the image of a disk while a machine uses it, without a repair.
+pub(in super::super) fn copy_flushed(from: &Path, to: &Path) -> io::Result<()> {
+    flush(&from.join(IMAGE))?;
+    copied(from, to, |_| Ok(()))
 }
 
 /// Copies an image and finishes the copy before it gets its name.
@@ -140,7 +151,7 @@ fn repair(image: &Path) -> io::Result<()> {
     }
 }
 
-fn new_file(path: &Path) -> io::Result<File> {
+pub(in super::super) fn new_file(path: &Path) -> io::Result<File> {
     let mut options = fs::OpenOptions::new();
     options.read(true).write(true).create_new(true).mode(0o600);
     options.open(path)
@@ -195,7 +206,7 @@ pub(in super::super) fn mount(disk: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Attaches the image to a loop device. Returns the device and its name.
-fn attach(image: &File) -> io::Result<(File, String)> {
+pub(in super::super) fn attach(image: &File) -> io::Result<(File, String)> {
     let control = File::options()
         .read(true)
         .write(true)
@@ -236,7 +247,7 @@ fn configure(device: &File, image: &File) -> nix::Result<()> {
 /// Waits until no loop device has the image. The kernel unmounts the image of
 /// an earlier boot shortly after its last process ends, and two mounts of one
 /// image would destroy it.
-fn wait_until_free(image: &Path) -> io::Result<()> {
+pub(in super::super) fn wait_until_free(image: &Path) -> io::Result<()> {
     let image = image.canonicalize()?;
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);

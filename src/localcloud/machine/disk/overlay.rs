@@ -82,8 +82,9 @@ fn place(
     Ok(place)
 }
 
+/// Maps the ids of a detached mount to those of a user namespace.
 #[expect(unsafe_code, reason = "no dependency wraps mount_setattr")]
-fn map_ids(mount: &OwnedFd, user_namespace: BorrowedFd) -> io::Result<()> {
+pub(in super::super) fn map_ids(mount: &OwnedFd, user_namespace: BorrowedFd) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,

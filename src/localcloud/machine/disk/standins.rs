@@ -90,12 +90,18 @@ fn place_tools(seed: &Seed) -> io::Result<()> {
     if let Some(program) = system::program("hostname") {
         seed.file(HOSTNAME, fs::read(program)?, 0o755)?;
     }
+    for (_, name) in tools::OF_VOLUMES {
+        if let Some(program) = system::program(name) {
+            seed.file(&tools::own(name), fs::read(program)?, 0o755)?;
+        }
+    }
     let refused = tools::REFUSED.map(|(name, _)| ("bin", name));
     let is_there = |(directory, name): &(&str, &str)| {
         seed.is_in_base(Path::new("/usr").join(directory).join(name))
     };
     let refused = refused.into_iter().filter(is_there);
-    let all = TOOLS.into_iter().chain(tools::TOOLS).chain(refused);
+    let own = tools::TOOLS.into_iter().chain(tools::OF_VOLUMES);
+    let all = TOOLS.into_iter().chain(own).chain(refused);
     divert(seed, all.clone().map(|(_, name)| name))?;
     for (directory, name) in all {
         // Also hide other copies, on hosts where /bin and /sbin are not links

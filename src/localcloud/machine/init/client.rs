@@ -8,8 +8,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use super::super::disk::standins::CLOUD_INIT;
+use super::super::volumes;
 use super::super::{dmi, tools};
-use super::control::{Reply, Request, SET_NAME, SOCKET};
+use super::control::{Reply, Request, SET_NAME, SOCKET, VOLUMES};
 use super::distribution;
 
 /// Runs one of the programs. Returns `None` for other names.
@@ -37,6 +38,16 @@ fn cloud_init(args: Vec<String>) -> Reply {
 /// Sets the host name of the kernel. Only root may.
 pub(in super::super) fn set_kernel_name(name: &str) -> Reply {
     ask(SET_NAME, vec![name.to_owned()])
+}
+
+/// Asks for volumes. Only root may do more than list them.
+pub(in super::super) fn ask_for_volumes(request: &volumes::Request) -> volumes::Answer {
+    let text = serde_json::to_string(request).map_err(|error| error.to_string())?;
+    let reply = ask(VOLUMES, vec![text]);
+    if reply.code != 0 {
+        return Err(reply.err.trim_end().to_owned());
+    }
+    serde_json::from_str(&reply.out).map_err(|error| error.to_string())?
 }
 
 fn ask(tool: &str, args: Vec<String>) -> Reply {

@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedWriteHalf, SocketAddr};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::timeout;
 
 use super::super::boot::Ending;
 use super::super::tools::unsupported;
 use super::super::units::Manager;
+use super::super::volumes;
 use super::cloud_init::{Progress, describe};
 use super::power::{self, Delay};
 use super::records;
@@ -29,6 +30,12 @@ pub(super) const SOCKET: &str = "/run/autorun/init.sock";
 
 /// The request of `hostnamectl` for a host name of the kernel.
 pub(super) const SET_NAME: &str = "set-name";
+
+/// The request of the programs for volumes. Its argument is a request in JSON.
+pub(super) const VOLUMES: &str = "volumes";
+
+/// A request about volumes, and where its answer goes.
+pub(super) type OfVolumes = (volumes::Request, oneshot::Sender<volumes::Answer>);
 
 /// The maximum size, in bytes, of a request.
 const LONGEST: u64 = 256 * 1024;
@@ -90,6 +97,8 @@ pub(super) struct Control {
     pub(super) plans: mpsc::UnboundedSender<Option<(Ending, Delay)>>,
     /// Requests a host name of the kernel, which only the daemon may set.
     pub(super) names: mpsc::UnboundedSender<String>,
+    /// Passes requests about volumes to the daemon, which mounts them.
+    pub(super) volumes: mpsc::UnboundedSender<OfVolumes>,
 }
 
 impl Control {
@@ -175,6 +184,7 @@ impl Control {
             },
             "cloud-init" => self.cloud_init(&request.args).await,
             SET_NAME => self.set_name(&request.args, uid).await,
+            VOLUMES => self.ask_for_volumes(&request.args, uid).await,
             "shutdown" => self.shutdown(&request.args, uid),
             "reboot" => self.end(Ending::Reboot, uid),
             "poweroff" | "halt" => self.end(Ending::PowerOff, uid),
@@ -243,6 +253,29 @@ impl Control {
         match timeout(PATIENCE, is_set).await {
             Ok(()) => Reply::default(),
             Err(_) => Reply::failure(format!("cannot set the host name `{name}`"), 1),
+        }
+    }
+
+    /// Passes a request about volumes to the daemon. The output is its answer, in
+    /// JSON.
+    async fn ask_for_volumes(&self, args: &[String], uid: u32) -> Reply {
+        let request = args.first();
+        let request = request.map(|text| serde_json::from_str::<volumes::Request>(text));
+        let Some(Ok(request)) = request else {
+            return Reply::failure("the request is malformed", 1);
+        };
+        let answer = if uid == 0 || matches!(request, volumes::Request::List) {
+            let (sender, receiver) = oneshot::channel();
+            // The receiver lives as long as the machine.
+            let _ = self.volumes.send((request, sender));
+            let ended = |_| Err("the instance is ending".to_owned());
+            receiver.await.unwrap_or_else(ended)
+        } else {
+            Err("must be superuser".to_owned())
+        };
+        match serde_json::to_string(&answer) {
+            Ok(text) => Reply::success(text),
+            Err(error) => Reply::failure(error.to_string(), 1),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Pid 1 of a machine, from the fork to the end.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::future::Future;
 use std::io;
@@ -10,11 +11,12 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nix::sys::signal::{SigHandler, Signal};
 use nix::unistd::Pid;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use super::cloud_init::{CloudInit, Progress};
@@ -26,8 +28,9 @@ use super::host_keys::HostKey;
 use super::journal;
 use super::power::Delay;
 use super::reaper::Reaper;
+use super::spawn::Spawn;
 use crate::machine::boot::{Boot, Ending};
-use crate::machine::disk::standins::{PATH, SFTP_SERVER, proxy_variables};
+use crate::machine::disk::standins::{BINARY, PATH, SFTP_SERVER, proxy_variables};
 use crate::machine::execution::Execution;
 use crate::machine::hooks::{Hooks, SshServer};
 use crate::machine::jail;
@@ -35,6 +38,7 @@ use crate::machine::journal::Journal;
 use crate::machine::message::{self, Channel, FromInit, ToInit};
 use crate::machine::process;
 use crate::machine::units::Manager;
+use crate::machine::volumes;
 
 /// How long processes may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -152,12 +156,14 @@ impl Init {
         let (plans, mut planned) = mpsc::unbounded_channel();
         let (names, mut new_names) = mpsc::unbounded_channel();
         let (progress, _) = watch::channel(Progress::Running);
+        let (volumes, mut asked) = mpsc::unbounded_channel();
         let control = Control {
             units: self.units.clone(),
             progress: Rc::new(progress),
             ends: Rc::default(),
             plans,
             names,
+            volumes,
         };
         first_boot::settle(&boot)?;
         let progress = Rc::clone(&control.progress);
@@ -183,6 +189,11 @@ impl Init {
         if let Some(name) = first_boot::kept_name(&boot) {
             daemon.send(&FromInit::Named(name), &[]).await?;
         }
+        // With volumes, the next message means that they are attached.
+        if !boot.volumes.is_empty() && daemon.receive::<ToInit>().await?.is_none() {
+            return Ok(None);
+        }
+        let mut answers = Answers::default();
         let mut user_data = self.start_services(boot, progress);
         let ending = {
             let planned = next_ending(&mut planned);
@@ -201,9 +212,16 @@ impl Init {
                         Ok(Some((ToInit::Execute(execution), descriptors))) => {
                             self.execute(execution, descriptors);
                         }
+                        Ok(Some((ToInit::Volumes { number, answer }, _))) => {
+                            answers.pass(number, answer);
+                        }
                         _ => break None,
                     },
                     reason = &mut unusable => return Err(io::Error::other(reason)),
+                    Some((request, reply)) = asked.recv() => {
+                        let number = answers.expect(reply);
+                        daemon.send(&FromInit::Volumes { number, request }, &[]).await?;
+                    }
                     Some(name) = new_names.recv() => daemon.send(&FromInit::Named(name), &[]).await?,
                 }
             }
@@ -255,10 +273,15 @@ impl Init {
             stages: self.units.stages().clone(),
             progress,
         };
-        let units = self.units.clone();
-        spawn_local(async move { units.start_enabled().await });
+        let mounted = self.mount_volumes(&boot).shared();
+        let (units, before) = (self.units.clone(), mounted.clone());
+        spawn_local(async move {
+            before.await;
+            units.start_enabled().await;
+        });
         let console = self.console.clone();
         spawn_local(async move {
+            mounted.await;
             cloud_init.run(boot.user_data.clone()).await?;
             if boot.faults.host_keys_late_in_console
                 && let Err(error) = show_keys(&boot, &console)
@@ -267,6 +290,18 @@ impl Init {
             }
             Ok(())
         })
+    }
+
+    /// Mounts the volumes of `/etc/fstab`, as a boot does.
+    fn mount_volumes(&self, boot: &Boot) -> impl Future<Output = ()> + use<> {
+        let has_volumes = !boot.volumes.is_empty();
+        let (console, reaper) = (self.console.clone(), self.reaper.clone());
+        let environment = self.environment.clone();
+        async move {
+            if has_volumes && let Err(error) = mount_all(&reaper, &environment).await {
+                console.stamped(&format!("autorun: cannot mount volumes: {error}"));
+            }
+        }
     }
 
     /// Stops units, then all other processes.
@@ -285,6 +320,46 @@ impl Init {
             log::info!("processes did not end after SIGTERM and are killed");
         }
         signal_all(Signal::SIGKILL);
+    }
+}
+
+async fn mount_all(reaper: &Reaper, environment: &[(String, String)]) -> io::Result<()> {
+    // Opened for reading too, a fifo does not wait for its reader.
+    let console = File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/console")?;
+    let child = Spawn::new(BINARY)
+        .arg0("mount")
+        .args(["-a"])
+        .environment(environment)
+        .output(console.into())?
+        .start(reaper)?;
+    // The reaper lives as long as this process.
+    let _ = child.exited.await;
+    Ok(())
+}
+
+/// The programs that wait for answers of the daemon about volumes.
+#[derive(Default)]
+struct Answers {
+    last: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<volumes::Answer>>,
+}
+
+impl Answers {
+    /// Returns the number of the next request.
+    fn expect(&mut self, reply: oneshot::Sender<volumes::Answer>) -> u64 {
+        self.last += 1;
+        self.waiting.insert(self.last, reply);
+        self.last
+    }
+
+    fn pass(&mut self, number: u64, answer: volumes::Answer) {
+        if let Some(reply) = self.waiting.remove(&number) {
+            // The program may have ended.
+            let _ = reply.send(answer);
+        }
     }
 }
 

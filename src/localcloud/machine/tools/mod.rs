@@ -1,7 +1,7 @@
 //! Programs of an init system that need no service manager: `hostnamectl`,
-//! `timedatectl`, `journalctl` and others. They do what scripts on a server use.
-//! Whatever else they are asked for fails and names the manual: no call has only
-//! the appearance of success.
+//! `timedatectl`, `journalctl` and others, and those that mount volumes. They do what
+//! scripts on a server use. Whatever else they are asked for fails and names the
+//! manual: no call has only the appearance of success.
 
 mod hostnamectl;
 mod journalctl;
@@ -9,12 +9,14 @@ pub(super) mod options;
 mod refused;
 mod since;
 mod timedatectl;
+mod volumes;
 
 use super::init::control::Reply;
 
 pub(super) use hostnamectl::is_valid;
 pub(super) use journalctl::matches;
 pub(super) use refused::{REFUSED, unsupported};
+pub(super) use volumes::{TOOLS as OF_VOLUMES, own};
 
 /// The version that the programs report.
 pub(super) const VERSION: &str = "252 (stand-in of autorun)";
@@ -31,6 +33,9 @@ pub(super) const TOOLS: [(&str, &str); 6] = [
 
 /// Runs one of the programs. Returns `None` for other names.
 pub(super) fn run(tool: &str, args: &[String]) -> Option<Reply> {
+    if let Some(reply) = volumes::run(tool, args) {
+        return Some(reply);
+    }
     let is_ours = TOOLS.iter().any(|(_, name)| *name == tool);
     if is_ours && tool != "hostname" && matches!(args, [only] if only == "--version") {
         return Some(Reply::success(format!("systemd {VERSION}\n")));
