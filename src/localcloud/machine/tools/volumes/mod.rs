@@ -63,7 +63,7 @@ fn run_own(tool: &str, args: &[&str]) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-/// Returns the volumes, which are none if the daemon cannot be asked.
+/// Returns the volumes. If the daemon cannot be asked, the list is empty.
 fn volumes() -> Vec<Volume> {
     ask_for_volumes(&Request::List).unwrap_or_default()
 }
