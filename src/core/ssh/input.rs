@@ -9,8 +9,10 @@ use super::channel::Channel;
 use super::command::Stdin;
 use super::libssh2::must_wait;
 
-/// The largest piece of input or output that is moved at once, in bytes.
-pub(super) const CHUNK: usize = 256 << 10;
+/// The largest piece of input or output that is moved at once, in bytes. libssh2 puts
+/// at most 32,700 bytes into a packet; a small packet at the end of each piece would
+/// cost as much as a large one.
+pub(super) const CHUNK: usize = 8 * 32_700;
 
 /// After this many bytes, output and the deadline are looked at again.
 const BURST: usize = 2 * CHUNK;
