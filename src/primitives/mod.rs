@@ -55,6 +55,7 @@ pub mod remote;
 pub mod roles;
 pub mod security_groups;
 mod servers;
+mod side_by_side;
 pub mod snapshots;
 mod templates;
 pub mod transfers;

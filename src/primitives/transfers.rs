@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use futures_util::StreamExt as _;
-use futures_util::stream;
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::buckets::bucket_name;
 use super::objects::{check_object, content, content_type, log_validity};
+use super::side_by_side::side_by_side;
 use super::{check_public, file_state, rehearsed, uploads};
 use crate::clients::s3::{Content, LONGEST_PRESIGN, Listed, check_file, keys, places};
 use crate::clients::tree::{self, Kind};
@@ -20,11 +21,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{NewResource, Remover, ResourceKind, Step};
 use crate::report::text;
 use crate::script::{self, Declared, Outcome, Seconds, Shape, seconds};
-
-/// How many objects are transferred at the same time. S3 needs 20 ms or more for each
-/// small one, whatever its distance. Large ones wait for memory: see
-/// [`crate::clients::s3`].
-const AT_ONCE: usize = 64;
 
 #[export_module(manifest)]
 pub mod api {
@@ -446,8 +442,7 @@ async fn upload_dir(
             result
         });
     // If one upload fails, the others still finish: the ledger must record them.
-    let done = stream::iter(uploads).buffer_unordered(AT_ONCE);
-    let done: Vec<Result<()>> = done.collect().await;
+    let done: Vec<Result<()>> = side_by_side(uploads).collect().await;
     done.into_iter().collect::<Result<()>>()?;
     let size = files.iter().map(|file| file.size).sum();
     cx.report.info(format!(
@@ -473,7 +468,8 @@ async fn still_exist(cx: &Context, step: &Step, bucket: &str, keys: &[String]) -
     {
         return Ok(true);
     }
-    let existing = cx.clients.s3().await?.list(bucket, "").await?;
+    let prefix = common_prefix(keys);
+    let existing = cx.clients.s3().await?.list(bucket, prefix).await?;
     let existing: HashSet<&str> = existing.iter().map(|o| o.key.as_str()).collect();
     let complete = keys.iter().all(|key| existing.contains(key.as_str()));
     if !complete {
@@ -482,6 +478,20 @@ async fn still_exist(cx: &Context, step: &Step, bucket: &str, keys: &[String]) -
         }
     }
     Ok(complete)
+}
+
+/// Returns the text that all keys begin with. Only such objects are listed: the bucket
+/// may have many others.
+fn common_prefix(keys: &[String]) -> &str {
+    let Some((first, others)) = keys.split_first() else {
+        return "";
+    };
+    let same = |key: &String| {
+        let mut pairs = first.char_indices().zip(key.chars());
+        let different = pairs.find(|((_, a), b)| a != b);
+        different.map_or(first.len().min(key.len()), |((at, _), _)| at)
+    };
+    &first[..others.iter().map(same).min().unwrap_or(first.len())]
 }
 
 /// Records uploads under new keys in the ledger, if this run did not create the
@@ -499,7 +509,7 @@ async fn intend(
         return Ok(keys.iter().map(|_| None).collect());
     }
     let s3 = cx.clients.s3().await?;
-    let existing = s3.list(bucket, "").await?;
+    let existing = s3.list(bucket, common_prefix(keys)).await?;
     let existing: HashSet<&str> = existing.iter().map(|o| o.key.as_str()).collect();
     let retried = step.made();
     let is_new = |key: &String| {
@@ -573,7 +583,7 @@ async fn download_dir(
         let report = cx.report.working(&object.key);
         s3.download(bucket, &object.key, file, &report).await
     });
-    let mut done = stream::iter(downloads).buffer_unordered(AT_ONCE);
+    let mut done = pin!(side_by_side(downloads));
     let mut size = 0;
     while let Some(result) = done.next().await {
         size += result?;
@@ -713,6 +723,21 @@ async fn empty_bucket(cx: &Context, step: &mut Step, bucket: &str) -> Result<usi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn objects_are_listed_by_the_beginning_of_all_keys() {
+        let common = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+            common_prefix(&keys).to_owned()
+        };
+        assert_eq!(common(&[]), "");
+        assert_eq!(common(&["a/b"]), "a/b");
+        assert_eq!(common(&["a/b", "a/bc", "a/bd"]), "a/b");
+        assert_eq!(common(&["a/bc", "a/b"]), "a/b");
+        assert_eq!(common(&["a", "b"]), "");
+        // These begin with the same byte.
+        assert_eq!(common(&["x\u{e9}", "x\u{ea}"]), "x");
+    }
 
     #[test]
     fn loops_sockets_and_links_to_the_outside_are_skipped() {
