@@ -93,11 +93,9 @@ fn faults_that_hide_all_others_are_named() {
     let account = Account::with("[account]\nexpired_token = true\n");
     let before = account.mutations();
     let server = "launch_instance(#{ name: \"web\", wait: false });";
-    // In a region that is not enabled, AWS does not know the access key.
     for (settings, wanted) in [
         ("expired_token = true", "expired"),
         ("clock_skew_seconds = 3600", "Signature expired"),
-        ("disabled_regions = [\"us-east-1\"]", "security token"),
     ] {
         account.set(&format!("[account]\n{settings}\n"));
         let faults = account.faults(server);
@@ -105,6 +103,33 @@ fn faults_that_hide_all_others_are_named() {
         assert_eq!(faults.len(), 1, "{faults:?}");
     }
     account.set("");
+    assert_eq!(account.mutations(), before);
+}
+
+/// In such a region, AWS does not know the access key of the account.
+#[test]
+fn a_region_that_is_not_enabled_is_named_by_plan_and_run() {
+    let account = Account::with("[account]\ndisabled_regions = [\"ap-northeast-3\"]\n");
+    let before = account.mutations();
+    let wanted = "the account has not enabled the region ap-northeast-3";
+    let there = ["--region", "ap-northeast-3"];
+    for playbook in [
+        "launch_instance(#{ name: \"web\", wait: false });",
+        "create_bucket(\"pictures\");",
+    ] {
+        let plan = plan_of(&account.plan_with(playbook, &there).exits(1));
+        let faults = plan["account"]["faults"].as_array().unwrap();
+        assert_eq!(faults.len(), 1, "{plan:#}");
+        assert_eq!(faults[0]["message"], wanted);
+        let hint = faults[0]["hint"].as_str().unwrap();
+        assert!(
+            hint.contains("enable-region --region-name ap-northeast-3"),
+            "{hint}"
+        );
+        let run = account.autorun().playbook(playbook).args(there);
+        let run = run.run().exits(1).messages();
+        assert!(run.contains(&format!("error: {wanted}")), "{run}");
+    }
     assert_eq!(account.mutations(), before);
 }
 

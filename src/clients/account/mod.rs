@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 
 pub use arn::check_role_arn;
 pub use environment::Environment;
-pub(super) use refusal::no_region;
+pub(super) use refusal::{no_region, region_not_enabled};
 
 use super::aws::Endpoints;
 use crate::error::{Error, Result};

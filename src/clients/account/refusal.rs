@@ -23,6 +23,17 @@ pub(in crate::clients) fn no_region() -> Error {
     )
 }
 
+/// Creates the error for a region that the account has not enabled.
+pub(in crate::clients) fn region_not_enabled(region: &str) -> Error {
+    denied(
+        format!("the account has not enabled the region {region}"),
+        format!(
+            "enable it with `aws account enable-region --region-name {region}`, or pass another \
+             `--region`"
+        ),
+    )
+}
+
 /// Creates the error for a source that gives no credentials.
 ///
 /// The SDK drops the types of its errors on the way here. What can be seen on

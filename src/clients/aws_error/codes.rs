@@ -38,6 +38,8 @@ pub(crate) enum Code {
     InvalidAmiIdNotFound,
     /// The image was deregistered, or is not available yet.
     InvalidAmiIdUnavailable,
+    /// The access key does not exist, or the account has not enabled the region.
+    InvalidClientTokenId,
     /// The security group does not exist.
     InvalidGroupNotFound,
     /// The state of the instance does not allow an Elastic IP address.
@@ -119,6 +121,7 @@ impl Code {
             "InvalidAllocationID.NotFound" => Self::InvalidAllocationIdNotFound,
             "InvalidAssociationID.NotFound" => Self::InvalidAssociationIdNotFound,
             "InvalidIPAddress.InUse" => Self::InvalidIpAddressInUse,
+            "InvalidClientTokenId" => Self::InvalidClientTokenId,
             "InvalidInstanceID" => Self::InvalidInstanceId,
             "InvalidGroup.NotFound" | "InvalidSecurityGroupID.NotFound" => {
                 Self::InvalidGroupNotFound

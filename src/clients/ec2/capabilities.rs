@@ -4,13 +4,14 @@ use aws_sdk_ec2::types::{AccountAttribute, LocationType};
 
 use super::Ec2;
 use super::tags::filter;
+use crate::clients::account::region_not_enabled;
 use crate::clients::aws_error::{Code, aws_error, code};
 use crate::error::Result;
 
 impl Ec2<'_> {
-    /// Returns whether the account has enabled the region of this client. A region
-    /// that EC2 does not list counts as enabled: the server may not be AWS.
-    pub async fn region_is_enabled(&self) -> Result<bool> {
+    /// Checks that the account has enabled the region of this client. A region that EC2
+    /// does not list counts as enabled: the server may not be AWS.
+    pub async fn check_region(&self) -> Result<()> {
         let answer = self
             .client
             .describe_regions()
@@ -21,7 +22,10 @@ impl Ec2<'_> {
             .map_err(|e| aws_error("look up the region", &e))?;
         let mut regions = answer.regions().iter();
         let status = regions.find_map(|region| region.opt_in_status());
-        Ok(status != Some("not-opted-in"))
+        match status {
+            Some("not-opted-in") => Err(region_not_enabled(self.region())),
+            _ => Ok(()),
+        }
     }
 
     /// Returns the availability zones that offer an instance type.

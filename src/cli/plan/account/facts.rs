@@ -30,17 +30,6 @@ pub(super) async fn ask(
     addresses(account, ec2, question).await;
 }
 
-pub(super) fn not_enabled(region: &str) -> Error {
-    Error::new(
-        ErrorKind::Denied,
-        format!("the account has not enabled the region {region}"),
-    )
-    .hint(format!(
-        "enable it with `aws account enable-region --region-name {region}`, or pass another \
-         `--region`"
-    ))
-}
-
 /// Checks that the default VPC exists, if a request needs it and the playbook does
 /// not create it. Returns whether the account lacks it.
 async fn default_vpc(account: &mut Account, ec2: &Ec2<'_>, question: &Question<'_>) -> bool {

@@ -152,12 +152,8 @@ impl Account {
                 return false;
             }
         };
-        match ec2.region_is_enabled().await {
-            Ok(true) => self.checked.push(format!("region {}", self.region)),
-            Ok(false) => {
-                self.fault(&facts::not_enabled(&self.region), None);
-                return false;
-            }
+        match ec2.check_region().await {
+            Ok(()) => self.checked.push(format!("region {}", self.region)),
             Err(error) => {
                 self.fault(&error, None);
                 return false;

@@ -3,8 +3,8 @@
 //! output.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::identity::IdentityCache;
@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 use super::Network;
 use super::account::{Account, AccountOptions, no_region, read};
 use super::attempts::{Attempts, Place, is_on_this_machine};
-use super::aws_error::{aws_error, no_cloud};
+use super::aws_error::no_cloud;
 use super::calls::{Listeners, Service};
 use super::checksums;
 use super::issued::Issued;
@@ -30,11 +30,10 @@ use super::transport::{aws_client, certificates, local_client};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 
+mod caller;
+
 /// AWS's service that returns the caller's public address.
 const CHECK_IP: &str = "https://checkip.amazonaws.com/";
-
-/// The timeout of the STS query for the account id.
-const STS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The retry window of AWS: how long EC2 and S3 may not show a resource that they
 /// have just created.
@@ -113,6 +112,8 @@ pub(super) struct Aws {
     iam: OnceCell<SignedService>,
     /// Whether a code of a multi-factor device was needed and not to be had.
     lacks_code: AtomicBool,
+    /// Why no request can succeed, if the account has not enabled the region.
+    not_enabled: OnceLock<Error>,
 }
 
 /// What was loaded.
@@ -138,14 +139,16 @@ impl Aws {
             ssm: OnceCell::new(),
             iam: OnceCell::new(),
             lacks_code: AtomicBool::default(),
+            not_enabled: OnceLock::new(),
         }
     }
 
     /// Returns the EC2 client.
     ///
     /// Throws `invalid_option` if there is no region, `denied` if there are no
-    /// credentials.
+    /// credentials or if it is known that the region is not enabled.
     pub(super) async fn ec2(&self) -> Result<&aws_sdk_ec2::Client> {
+        self.check_enabled()?;
         self.ec2
             .get_or_try_init(async || {
                 let config = &self.config().await?.sdk;
@@ -179,6 +182,7 @@ impl Aws {
     ///
     /// Throws the same kinds as [`Self::ec2`].
     pub(super) async fn s3(&self) -> Result<&aws_sdk_s3::Client> {
+        self.check_enabled()?;
         self.s3
             .get_or_try_init(async || {
                 let config = &self.config().await?.sdk;
@@ -284,54 +288,6 @@ impl Aws {
         self.options.local_cloud
     }
 
-    /// Returns the account id, or an empty string if it is not known.
-    ///
-    /// Throws the same kinds as [`Self::ec2`], but does not fail if STS does
-    /// not answer: no operation depends on the account id.
-    pub(super) async fn account(&self) -> Result<String> {
-        match self.caller().await? {
-            Ok(account) => Ok(account),
-            Err(error) => {
-                self.report.debug(error.to_string());
-                Ok(String::new())
-            }
-        }
-    }
-
-    /// Returns the account id, or the error of STS. The id is empty if it cannot be
-    /// known.
-    ///
-    /// Throws the same kinds as [`Self::ec2`].
-    pub(super) async fn caller(&self) -> Result<Result<String>> {
-        let config = &self.config().await?.sdk;
-        let endpoint = &self.options.endpoints.sts;
-        // AWS's STS knows nothing about the account behind another endpoint.
-        let elsewhere = self.options.endpoints.ec2.is_some() || self.options.endpoints.s3.is_some();
-        if endpoint.is_none() && elsewhere {
-            return Ok(Ok(String::new()));
-        }
-        let mut sts = aws_sdk_sts::config::Builder::from(config)
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .operation_timeout(STS_TIMEOUT)
-                    .build(),
-            );
-        if endpoint.is_some() {
-            sts = sts.use_fips(false).use_dual_stack(false);
-        }
-        sts.set_endpoint_url(endpoint.clone());
-        let mut sts = sts.interceptor(self.attempts(endpoint.as_ref()));
-        if let Some(recorder) = self.options.listeners.interceptor(Service::Sts) {
-            sts = sts.interceptor(recorder);
-        }
-        let sts = aws_sdk_sts::Client::from_conf(sts.build());
-        Ok(match sts.get_caller_identity().send().await {
-            Ok(answer) => Ok(answer.account().unwrap_or_default().to_owned()),
-            Err(e) => Err(aws_error("get the account id", &e)),
-        })
-    }
-
     /// Returns the URL of S3, if it is not AWS's.
     pub(super) fn endpoint_of_s3(&self) -> Option<String> {
         self.options.endpoints.s3.clone()
@@ -347,6 +303,7 @@ impl Aws {
     /// Throws the same kinds as [`Self::ec2`], and `unreachable` if its endpoint is not
     /// known.
     pub(super) async fn ssm(&self) -> Result<&SignedService> {
+        self.check_enabled()?;
         let create = async || {
             let region = self.region().await?;
             let aws = format!("https://ssm.{region}.{}", domain(&region));
