@@ -106,7 +106,8 @@ fn sent(request: &HttpRequest) -> Call {
     }
 }
 
-/// Returns the bucket and the key in the path of a URL.
+/// Returns the bucket and the key in the path of a URL, and `list-type` if the request
+/// lists objects.
 fn of_path(url: &str) -> Vec<(String, String)> {
     let Ok(url) = reqwest::Url::parse(url) else {
         return Vec::new();
@@ -114,11 +115,17 @@ fn of_path(url: &str) -> Vec<(String, String)> {
     let decoded = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy();
     let path = decoded.trim_start_matches('/');
     let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-    [("bucket", bucket), ("key", key)]
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    let lists = url.query_pairs().find(|(name, _)| name == "list-type");
+    let lists = lists.map(|(_, version)| version.into_owned());
+    [
+        ("bucket", bucket),
+        ("key", key),
+        ("list-type", lists.as_deref().unwrap_or_default()),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect()
 }
 
 #[cfg(test)]
@@ -130,7 +137,8 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let of = |path: &str| of_path(&format!("http://127.0.0.1:4577{path}"));
         assert_eq!(of("/"), []);
-        assert_eq!(of("/files?list-type=2"), [pair("bucket", "files")]);
+        let listing = [pair("bucket", "files"), pair("list-type", "2")];
+        assert_eq!(of("/files?list-type=2&prefix=a"), listing);
         let both = [pair("bucket", "files"), pair("key", "a/b c")];
         assert_eq!(of("/files/a/b%20c"), both);
     }

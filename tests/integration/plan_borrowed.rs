@@ -18,13 +18,20 @@ let server = launch_instance(#{ name: "existing-db", security_groups: [group],
     tags: #{ role: "db" } });
 let image = create_image(server, "existing-image", #{ no_reboot: true });
 let vpc = create_default_vpc();
+let volume = create_volume(#{ name: "existing-data", size: 20, zone: server.zone });
+attach_volume(server, volume);
+let free = create_volume(#{ name: "existing-free", size: 10, zone: server.zone });
+let snapshot = create_snapshot(volume, "existing-copy");
+let address = elastic_ip(server);
+upload_file("existing-bucket-of-account", "README.md", #{ key: "read/me" });
 print(format_json(#{ vpc: network.vpc_id, subnet: network.public_subnet, group: group.id,
     inside: inside.id, server: server.id, image: image.id, default_subnet: vpc.subnets[0],
-    default_vpc: vpc.id }));
+    default_vpc: vpc.id, volume: volume.id, free: free.id, snapshot: snapshot.id,
+    address: address.allocation_id, public_ip: address.public_ip, zone: server.zone }));
 "#;
 
 /// Playbooks that name what exists, with what they take from the account.
-const NAMING: [(&str, &[&str]); 9] = [
+const NAMING: [(&str, &[&str]); 14] = [
     (
         "open_port(\"GROUP\", #{ port: 8080 });
          launch_instance(#{ name: \"web\", security_groups: [\"GROUP\"], wait: false });",
@@ -75,6 +82,40 @@ const NAMING: [(&str, &[&str]); 9] = [
         "upload_file(\"existing-bucket-of-account\", \"assets/logo.png\", #{ key: \"a\" });
          create_bucket(\"existing-bucket-of-account\", #{ exact: true });",
         &["bucket existing-bucket-of-account"],
+    ),
+    (
+        "let server = launch_instance(#{ name: \"new\", wait: false });
+         elastic_ip(wait_until_running(server), #{ address: \"ADDRESS\" });",
+        &["elastic_ip ADDRESS"],
+    ),
+    (
+        "let found = find_elastic_ip(#{ name: \"existing-\" + \"db\" });
+         assert(found.public_ip == \"PUBLIC_IP\" && found.instance_id == \"SERVER\");",
+        &["elastic_ip ADDRESS"],
+    ),
+    (
+        "let data = find_volume(#{ name: \"existing-data\" });
+         assert(data.size == 20 && data.instance_id == \"SERVER\");
+         detach_volume(data);
+         let server = launch_instance(#{ name: \"new\", wait: false });
+         attach_volume(wait_until_running(server), \"FREE\");",
+        &["volume VOLUME", "volume FREE"],
+    ),
+    (
+        "let copy = find_snapshot(#{ name: \"existing-copy\" });
+         assert(copy.size == 20);
+         create_volume(#{ snapshot: \"SNAPSHOT\", zone: \"ZONE\" });",
+        &["snapshot SNAPSHOT"],
+    ),
+    (
+        "download_file(\"existing-bucket-of-account\", \"read/me\", \"/tmp/plan-copy\");
+         assert(read_file(\"/tmp/plan-copy\") == read_file(\"README.md\"));
+         copy_object(\"existing-bucket-of-account\", \"read/me\",
+             \"existing-bucket-of-account\", \"copy\");",
+        &[
+            "bucket existing-bucket-of-account",
+            "object existing-bucket-of-account/read/me",
+        ],
     ),
 ];
 
@@ -181,22 +222,36 @@ fn without_the_account_what_the_playbook_names_is_assumed_and_marked() {
             ("INSIDE", "sg-0123456789abcdef5"),
             ("IMAGE", "ami-0123456789abcdef6"),
             ("SERVER", "i-0123456789abcdef7"),
+            ("ADDRESS", "eipalloc-0123456789abcdef8"),
+            ("SNAPSHOT", "snap-0123456789abcdef9"),
+            ("ZONE", "us-east-1a"),
         ];
         let ids = ids.iter();
         ids.fold(text.to_owned(), |text, (name, id)| text.replace(name, id))
     };
     let account = Account::with("");
     // A search finds nothing if no account is asked.
-    let playbooks = NAMING
-        .iter()
-        .filter(|(text, _)| !text.contains("self") && !text.contains("find_"));
+    let playbooks = NAMING.iter().filter(|(text, _)| {
+        !["self", "find_", "README"]
+            .iter()
+            .any(|it| text.contains(it))
+    });
+    let object = (
+        "download_file(\"bucket-of-account\", \"read/me\", \"/tmp/plan-copy\");
+         read_file(\"/tmp/plan-copy\");
+         create_bucket(\"after\");",
+        &[
+            "bucket bucket-of-account",
+            "object bucket-of-account/read/me",
+        ][..],
+    );
     let more = (
         "let db = describe_instance(\"SERVER\"); ssh_exec(db, \"uptime\"); stop_instance(db);
          assert(find_instance(#{ name: \"any\" }) == ());
          launch_instance(#{ image: \"IMAGE\", type: \"t4g.micro\", wait: false });",
         &["instance SERVER", "instance ", "image IMAGE"][..],
     );
-    for (playbook, wanted) in playbooks.chain([&more]) {
+    for (playbook, wanted) in playbooks.chain([&more, &object]) {
         let ended = account.plan_with(&names(playbook), &["--offline"]);
         let plan = plan_of(&ended);
         assert_eq!(plan["error"], Value::Null, "{playbook}: {plan:#}");
@@ -218,4 +273,40 @@ fn a_plan_says_what_it_took_from_the_account() {
     let plan = autorun.args(["plan", &file]).run().exits(0).stdout;
     let wanted = existing.with_ids("taken from the account\n  instance existing-db (SERVER)");
     assert!(plan.contains(&wanted), "{plan}");
+}
+
+#[test]
+fn the_end_of_what_was_borrowed_is_listed_and_not_done() {
+    let account = Account::with("");
+    let home = tempfile::tempdir().unwrap();
+    let autorun = || {
+        let home = home.path().display().to_string();
+        account.autorun().env("HOME", &home)
+    };
+    let existing = r#"
+        let server = launch_instance(#{ name: "old-db" });
+        let volume = create_volume(#{ name: "old-data", size: 1, zone: server.zone });
+        print(format_json([server.id, volume.id]));
+    "#;
+    let made = autorun().playbook(existing).run().exits(0);
+    let ids: Vec<String> = serde_json::from_str(made.stdout.trim()).unwrap();
+    let file = home.path().join("planned.rhai");
+    let ending = r#"
+        terminate_instance(find_instance(#{ name: "old-db" }));
+        assert(find_instance(#{ name: "old-db" }) == ());
+        delete_volume("VOLUME");
+        assert(find_volume(#{ name: "old-data" }) == ());
+    "#;
+    std::fs::write(&file, ending.replace("VOLUME", &ids[1])).unwrap();
+    let before = account.mutations();
+    let file = file.display().to_string();
+    let planned = autorun().args(["plan", &file]).run().exits(0).stdout;
+    for wanted in [format!("terminate_instance({})", ids[0]), ids[1].clone()] {
+        assert!(planned.contains(&wanted), "no `{wanted}` in {planned}");
+    }
+    assert_eq!(account.mutations(), before);
+    let state = "print(find_instance(#{ name: \"old-db\" }).state);
+        print(find_volume(#{ name: \"old-data\" }).state);";
+    let state = autorun().playbook(state).run().exits(0).stdout;
+    assert_eq!(state, "running\navailable\n");
 }

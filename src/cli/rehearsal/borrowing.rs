@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 
 use super::loans::{ID, Kind, Loan, Source};
+use super::searches::{filters, filters_by, searched};
 use crate::cli::local::Cloud;
 use crate::clients::Clients;
 use crate::clients::calls::{Call, Service};
 use crate::clients::ec2::likely_architecture;
 use crate::clients::lending::Lender;
 use crate::clients::marks::{OWNER_TAG, RESOURCE_TAG};
-use crate::clients::s3::NameOwner;
+use crate::clients::s3::{LendableObject, NameOwner};
 use crate::context::Uncertain;
 use crate::error::Result;
 use crate::report::Reporter;
@@ -46,28 +47,21 @@ pub(in crate::cli) struct Borrower {
 /// What the borrower has asked and lent.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    asked: BTreeSet<String>,
+    pub(super) asked: BTreeSet<String>,
     /// What the rehearsal's cloud has now, and the ids that it contains.
-    lent: BTreeSet<String>,
+    pub(super) lent: BTreeSet<String>,
     loans: Vec<Loan>,
+    /// The objects without the contents that they have in the account.
+    pub(super) without_contents: BTreeMap<String, LendableObject>,
 }
 
 impl Lender for Borrower {
     fn before<'a>(&'a self, call: &'a Call) -> BoxFuture<'a, ()> {
         let work = async {
-            let done = match (call.service, call.operation.as_str()) {
-                (Service::Ec2, "DescribeInstances") if filters_by(call, "instance-id") => {
-                    self.borrow_ids(call, Some(Kind::Instance)).await
-                }
-                (Service::Ec2, "DescribeInstances") if !names(call, "InstanceId") => {
-                    self.search(call, Kind::Instance).await
-                }
-                (Service::Ec2, "DescribeImages") if call.parameter("Owner.1") == Some("self") => {
-                    self.search(call, Kind::Image).await
-                }
-                // The rehearsal's cloud accepts the id of any image.
-                (Service::Ec2, _) => self.borrow_ids(call, Some(Kind::Image)).await,
-                _ => Ok(false),
+            let done = match call.service {
+                Service::Ec2 => self.borrow_searched(call).await,
+                Service::S3 => self.before_reading(call).await,
+                Service::Ssm | Service::Sts | Service::Iam => Ok(false),
             };
             self.note_failure(done);
         };
@@ -78,25 +72,13 @@ impl Lender for Borrower {
         let work = async {
             let done = match call.service {
                 Service::Ec2 => self.borrow_named(call).await,
-                Service::S3 => self.borrow_bucket(call).await,
+                Service::S3 => self.borrow_from_s3(call).await,
                 Service::Ssm | Service::Sts | Service::Iam => Ok(false),
             };
             self.note_failure(done)
         };
         work.boxed()
     }
-}
-
-/// Returns whether a request has a parameter with this name, or a list of it.
-fn names(call: &Call, name: &str) -> bool {
-    let mut parameters = call.parameters.iter();
-    parameters.any(|(known, _)| known.split('.').next() == Some(name))
-}
-
-/// Returns whether a search has this filter.
-fn filters_by(call: &Call, name: &str) -> bool {
-    let mut parameters = call.parameters.iter();
-    parameters.any(|(key, value)| key.starts_with("Filter.") && value == name)
 }
 
 impl Borrower {
@@ -115,10 +97,20 @@ impl Borrower {
     }
 
     /// Returns the clients of the account, if it can be asked.
-    async fn account(&self) -> Option<&Clients> {
+    pub(super) async fn account(&self) -> Option<&Clients> {
         let account = self.account.as_deref()?;
         let can_ask = || async { account.caller().await.is_ok() };
         self.can_ask.get_or_init(can_ask).await.then_some(account)
+    }
+
+    /// Borrows what a request searches for.
+    async fn borrow_searched(&self, call: &Call) -> anyhow::Result<bool> {
+        match searched(call) {
+            Some((kind, id)) if filters_by(call, id) => self.borrow_ids(call, Some(kind)).await,
+            Some((kind, _)) => self.search(call, kind).await,
+            // The rehearsal's cloud accepts the id of any image.
+            None => self.borrow_ids(call, Some(Kind::Image)).await,
+        }
     }
 
     /// Borrows the resources and the key pair that a request names.
@@ -225,12 +217,12 @@ impl Borrower {
     }
 
     /// Borrows the bucket of a request: an empty one.
-    async fn borrow_bucket(&self, call: &Call) -> anyhow::Result<bool> {
+    pub(super) async fn borrow_bucket(&self, call: &Call) -> anyhow::Result<bool> {
         let Some(bucket) = call.parameter("bucket") else {
             return Ok(false);
         };
         let mut known = self.known.lock().await;
-        let key = format!("bucket {bucket}");
+        let key = of_bucket(bucket);
         if known.lent.contains(&key) {
             return Ok(true);
         }
@@ -257,14 +249,25 @@ impl Borrower {
         Ok(true)
     }
 
-    /// Borrows the instances or the images that a request searches for.
+    /// Borrows the resources of one kind that a request searches for.
     async fn search(&self, call: &Call, kind: Kind) -> anyhow::Result<bool> {
         let filters = filters(call);
         // These search for what a step of the rehearsal has launched.
         let resource = format!("tag:{RESOURCE_TAG}");
         let of_step = |(name, _): &(String, _)| *name == resource || name == "client-token";
         let mut known = self.known.lock().await;
-        if filters.iter().any(of_step) || !known.asked.insert(format!("{kind:?} {filters:?}")) {
+        // The account has nothing that belongs to a resource of the rehearsal.
+        let is_new = |id: &String| {
+            Kind::of(id).is_some() && !known.lent.contains(id) && !self.is_written(id)
+        };
+        let of_rehearsal = |(_, values): &(_, Vec<String>)| values.iter().all(is_new);
+        if filters
+            .iter()
+            .any(|filter| of_step(filter) || of_rehearsal(filter))
+        {
+            return Ok(false);
+        }
+        if !known.asked.insert(format!("{kind:?} {filters:?}")) {
             return Ok(false);
         }
         let Some(account) = self.account().await else {
@@ -275,11 +278,22 @@ impl Borrower {
         let ec2 = account.ec2().await?;
         let found = match kind {
             Kind::Image => ec2.lendable_images(Some("self"), &filters).await?,
+            Kind::ElasticIp => ec2.lendable_addresses(&filters).await?,
+            Kind::Snapshot => ec2.lendable_snapshots(&filters).await?,
+            Kind::Volume => ec2.lendable_volumes(&filters).await?,
             _ => ec2.lendable_instances(&filters).await?,
         };
+        // What the playbook has deleted since does not come back.
+        let is_known = |resource: &Value| {
+            let id = resource[kind.key()]["id"].as_str();
+            id.is_some_and(|id| known.asked.contains(id))
+        };
+        let found: Vec<Value> = found.into_iter().filter(|it| !is_known(it)).collect();
         self.lend(&found).await?;
         for resource in &found {
-            let id = resource[kind.words()]["id"].as_str().unwrap_or_default();
+            let Some(id) = resource[kind.key()]["id"].as_str() else {
+                continue;
+            };
             if known.asked.insert(id.to_owned()) {
                 known.add(
                     call,
@@ -294,7 +308,7 @@ impl Borrower {
     }
 
     /// Returns what the account answered, or `None` if it did not answer.
-    fn heard(&self, answer: Result<Vec<Value>>) -> Option<Vec<Value>> {
+    pub(super) fn heard<T>(&self, answer: Result<T>) -> Option<T> {
         answer
             .inspect_err(|error| self.report.debug(error.to_string()))
             .ok()
@@ -319,7 +333,7 @@ impl Borrower {
     }
 
     /// Marks what comes after a resource that the account may not have.
-    fn mark(&self, call: &Call, source: Source) {
+    pub(super) fn mark(&self, call: &Call, source: Source) {
         if source != Source::Account {
             self.uncertain.begin(&call.cause.place);
         }
@@ -338,8 +352,20 @@ async fn instance_type(account: &Clients, name: &str) -> Result<Vec<Value>> {
     account.ec2().await?.lendable_type(name).await
 }
 
+/// Returns the name of a bucket among what was lent.
+pub(super) fn of_bucket(bucket: &str) -> String {
+    format!("bucket {bucket}")
+}
+
 impl Known {
-    fn add(&mut self, call: &Call, kind: Kind, name: &str, source: Source, resources: &[Value]) {
+    pub(super) fn add(
+        &mut self,
+        call: &Call,
+        kind: Kind,
+        name: &str,
+        source: Source,
+        resources: &[Value],
+    ) {
         self.lent.insert(name.to_owned());
         for resource in resources {
             let text = resource.to_string();
@@ -349,16 +375,16 @@ impl Known {
         self.loans.push(Loan {
             kind,
             name: name.to_owned(),
-            label: resources.iter().find_map(label),
+            label: resources.iter().find_map(|resource| label(kind, resource)),
             source,
             place: call.cause.place.clone(),
         });
     }
 }
 
-/// Returns the value of the tag `Name` of an instance.
-fn label(resource: &Value) -> Option<String> {
-    let name = resource["instance"]["tags"]["Name"].as_str();
+/// Returns the value of the tag `Name` of a resource of this kind.
+fn label(kind: Kind, resource: &Value) -> Option<String> {
+    let name = resource[kind.key()]["tags"]["Name"].as_str();
     name.filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
@@ -377,6 +403,8 @@ fn settled(
 /// Returns a resource that the account may have. All are in one VPC.
 fn assumed(kind: Kind, id: &str, loans: &[Loan]) -> Vec<Value> {
     let vpcs = loans.iter().filter(|loan| loan.kind == Kind::Vpc).count();
+    // Reserved for documentation, so no host has it.
+    let public = format!("198.51.100.{}", loans.len() % 254 + 1);
     match kind {
         Kind::Vpc if vpcs == 0 => vec![json!({ "default_vpc": { "id": id } })],
         Kind::Vpc => vec![json!({ "vpc": { "id": id, "cidr": format!("10.{vpcs}.0.0/16") } })],
@@ -387,65 +415,15 @@ fn assumed(kind: Kind, id: &str, loans: &[Loan]) -> Vec<Value> {
             "type": "t3.micro",
             "image": "",
             "state": "running",
-            // Reserved for documentation, so no host has it.
-            "public_ip": format!("198.51.100.{}", loans.len() % 254 + 1),
+            "public_ip": public,
             "private_ip": format!("192.0.2.{}", loans.len() % 254 + 1),
         }})],
+        Kind::ElasticIp => vec![json!({ "elastic_ip": { "id": id, "address": public } })],
+        Kind::Snapshot => vec![json!({ "snapshot": { "id": id, "size": 8 } })],
+        Kind::Volume => vec![json!({ "volume": { "id": id, "size": 8, "type": "gp3" } })],
         // The rehearsal's cloud accepts the id of any image.
-        Kind::Image | Kind::Bucket | Kind::InstanceType | Kind::KeyPair => Vec::new(),
-    }
-}
-
-/// Returns the filters of a request.
-fn filters(call: &Call) -> Vec<(String, Vec<String>)> {
-    let mut all: BTreeMap<&str, (String, Vec<String>)> = BTreeMap::new();
-    for (key, value) in &call.parameters {
-        let Some((number, part)) = key
-            .strip_prefix("Filter.")
-            .and_then(|rest| rest.split_once('.'))
-        else {
-            continue;
-        };
-        let filter = all.entry(number).or_default();
-        match part {
-            "Name" => filter.0.clone_from(value),
-            _ => filter.1.push(value.clone()),
+        Kind::Image | Kind::Bucket | Kind::InstanceType | Kind::KeyPair | Kind::Object => {
+            Vec::new()
         }
-    }
-    all.into_values().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clients::calls::Cause;
-
-    #[test]
-    fn filters_are_read_from_a_request() {
-        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let call = Call {
-            service: Service::Ec2,
-            operation: "DescribeInstances".to_owned(),
-            parameters: [
-                ("Filter.1.Name", "tag:Name"),
-                ("Filter.1.Value.1", "web"),
-                ("Filter.2.Name", "instance-state-name"),
-                ("Filter.2.Value.1", "running"),
-                ("Filter.2.Value.2", "stopped"),
-                ("MaxResults", "5"),
-            ]
-            .map(pair)
-            .into(),
-            cause: Cause::default(),
-        };
-        let one = |name: &str, values: &[&str]| {
-            let values = values.iter().map(|value| (*value).to_owned());
-            (name.to_owned(), values.collect::<Vec<_>>())
-        };
-        let wanted = [
-            one("tag:Name", &["web"]),
-            one("instance-state-name", &["running", "stopped"]),
-        ];
-        assert_eq!(filters(&call), wanted);
     }
 }

@@ -5,9 +5,11 @@
 //! root, instances boot; without root they exist as records only.
 
 mod abandoned;
+mod borrowed_objects;
 mod borrowing;
 mod loans;
 mod perform;
+mod searches;
 
 pub(super) use loans::{Kind, Loan, Source};
 pub(super) use perform::{Lending, Rehearsed, rehearse, texts};

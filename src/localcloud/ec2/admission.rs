@@ -9,8 +9,8 @@ use super::state::{Instance, Millis, Peer, Permission, State};
 use crate::machine::{Ingress, Port, Protocol};
 
 /// Returns the allowed incoming traffic of each instance that is pending or
-/// running.
-pub(super) fn ports(state: &State, now: Millis) -> Vec<Port> {
+/// running. `shared` is the network of all machines.
+pub(super) fn ports(state: &State, shared: Ipv4Net, now: Millis) -> Vec<Port> {
     let mut ports = Vec::new();
     let translated = translated(state, now);
     let networks = state
@@ -49,7 +49,9 @@ pub(super) fn ports(state: &State, now: Millis) -> Vec<Port> {
             });
             let ingress: Vec<Ingress> = ingress.collect();
             let network = networks.get(instance.vpc.as_str()).copied();
+            // An address that the account lends does not lead to a machine.
             let elastic = instance.elastic_ip.as_ref().map(|own| own.address);
+            let elastic = elastic.filter(|address| shared.contains(address));
             let mut open = |address, network, elastic| {
                 ports.push(Port {
                     address,

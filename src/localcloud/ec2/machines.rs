@@ -202,7 +202,8 @@ fn next_change(fleet: &Fleet) -> Option<Duration> {
 }
 
 async fn enforce_groups(fleet: &Fleet) {
-    let ports = ports(&fleet.store.state(), clock::millis());
+    let shared = fleet.store.facts.subnet;
+    let ports = ports(&fleet.store.state(), shared, clock::millis());
     if let Err(e) = fleet.runtime.set_firewall(ports).await {
         log::error!("cannot enforce the security groups: {e}");
     }

@@ -228,8 +228,7 @@ impl Ec2 {
         let now = clock::millis();
         let mut change = self.0.store.begin();
         keep_house(&mut change, &lent.region, facts.subnet, now);
-        let region = change.regions.entry(lent.region.clone()).or_default();
-        lent::add(region, lent, now);
+        lent::add(&mut change, facts.subnet, lent, now);
         change.commit()
     }
 

@@ -1,21 +1,28 @@
 //! What the user's account lends to a rehearsal: resources that the playbook names
 //! and did not create. They have the ids of the account, and exist as records.
 
-use std::collections::BTreeMap;
+mod networks;
+mod storage;
+
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
-use super::groups;
+use super::addresses::free_address;
 use super::ids::new_id;
 use super::instance_types::{InstanceType, instance_type};
-use super::journaled::{Row, Table};
+use super::journaled::Row;
 use super::state::{
-    Association, Group, Instance, KeyPair, Millis, Peer, Permission, Phase, Region, Rule, Tags,
+    Association, ElasticIp, Group, Instance, KeyPair, Millis, Peer, Permission, Phase, Region,
+    Rule, State, Tags,
 };
-use super::vpc::state::{InternetGateway, Route, RouteTable, Subnet, Vpc};
-use crate::as_text;
+use super::vpc::state::Subnet;
+use networks::{
+    DefaultVpc, LentNatGateway, LentSubnet, LentVpc, add_nat_gateway, add_subnet, add_vpc,
+    default_subnet, default_vpc, rename_default,
+};
+use storage::{LentSnapshot, LentVolume, add_snapshot, add_volume};
 
 /// Resources of one region.
 #[derive(Debug, Deserialize)]
@@ -32,43 +39,16 @@ enum Resource {
     /// The account's default VPC, in the place of the rehearsal's.
     DefaultVpc(DefaultVpc),
     Vpc(LentVpc),
+    NatGateway(LentNatGateway),
     Subnet(LentSubnet),
     SecurityGroup(LentGroup),
     KeyPair(LentKeyPair),
     InstanceType(LentType),
     Image(LentImage),
     Instance(Box<LentInstance>),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DefaultVpc {
-    id: String,
-    /// The ids of the default subnets, by zone.
-    #[serde(default)]
-    subnets: BTreeMap<String, String>,
-    /// The id of the default security group.
-    security_group: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LentVpc {
-    id: String,
-    #[serde(with = "as_text")]
-    cidr: Ipv4Net,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LentSubnet {
-    id: String,
-    /// Without a VPC, it is the default one.
-    vpc: Option<String>,
-    /// The block, if the VPC is another than the default one.
-    cidr: Option<String>,
-    zone: Option<String>,
-    maps_public_ip: bool,
+    Volume(LentVolume),
+    Snapshot(LentSnapshot),
+    ElasticIp(LentElasticIp),
 }
 
 #[derive(Debug, Deserialize)]
@@ -172,179 +152,45 @@ struct LentInstance {
     tags: Tags,
 }
 
+/// An Elastic IP address.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LentElasticIp {
+    /// The allocation id.
+    id: String,
+    address: Ipv4Addr,
+    /// The instance that has it.
+    instance: Option<String>,
+    /// The id of the association with it.
+    association: Option<String>,
+    #[serde(default)]
+    tags: Tags,
+}
+
 /// Adds resources to a region, except those that it already has.
-pub(super) fn add(region: &mut Region, lent: Lent, now: Millis) {
+pub(super) fn add(state: &mut State, shared: Ipv4Net, lent: Lent, now: Millis) {
+    let name = lent.region;
     for resource in lent.resources {
+        let outside = match resource {
+            Resource::NatGateway(_) => free_address(state, shared).ok(),
+            _ => None,
+        };
+        let region = state.regions.entry(name.clone()).or_default();
         match resource {
             Resource::DefaultVpc(vpc) => rename_default(region, vpc),
             Resource::Vpc(vpc) => add_vpc(region, vpc, now),
-            Resource::Subnet(subnet) => add_subnet(region, subnet, &lent.region),
+            Resource::NatGateway(gateway) => add_nat_gateway(region, gateway, outside, now),
+            Resource::Subnet(subnet) => add_subnet(region, subnet, &name),
             Resource::SecurityGroup(group) => add_group(region, group, now),
             Resource::KeyPair(pair) => add_key_pair(region, pair, now),
             Resource::InstanceType(lent) => region.lent_types.insert(lent.name.clone(), lent),
             Resource::Image(image) => region.lent_images.insert(image.id.clone(), image),
             Resource::Instance(instance) => add_instance(region, *instance, now),
+            Resource::Volume(volume) => add_volume(region, volume, &name, now),
+            Resource::Snapshot(snapshot) => add_snapshot(region, snapshot, now),
+            Resource::ElasticIp(address) => add_elastic_ip(region, address, now),
         }
     }
-}
-
-/// Replaces the ids of the default VPC and its parts with those of the account. What the rehearsal
-/// has created in them stays there.
-fn rename_default(region: &mut Region, lent: DefaultVpc) {
-    let Some(vpc) = region.networks.default_vpc().cloned() else {
-        return;
-    };
-    let mut ids = BTreeMap::from([(vpc.id.clone(), lent.id)]);
-    for subnet in region.networks.subnets.values() {
-        if let Some(id) = lent.subnets.get(&subnet.zone).filter(|_| subnet.is_default) {
-            ids.insert(subnet.id.clone(), id.clone());
-        }
-    }
-    let default = region.groups.values();
-    let mut default = default.filter(|group| group.vpc == vpc.id && group.name == "default");
-    if let (Some(group), Some(id)) = (default.next(), lent.security_group) {
-        ids.insert(group.id.clone(), id);
-    }
-    Renaming(ids).apply(region);
-}
-
-/// The new ids of resources, by the old ones.
-struct Renaming(BTreeMap<String, String>);
-
-impl Renaming {
-    fn id(&self, id: &mut String) {
-        if let Some(new) = self.0.get(id) {
-            id.clone_from(new);
-        }
-    }
-
-    fn apply(&self, region: &mut Region) {
-        let networks = &mut region.networks;
-        self.rows(&mut networks.vpcs, |vpc| self.id(&mut vpc.id));
-        self.rows(&mut networks.subnets, |subnet| {
-            self.id(&mut subnet.id);
-            self.id(&mut subnet.vpc);
-        });
-        self.rows(&mut networks.internet_gateways, |gateway| {
-            gateway.vpc.iter_mut().for_each(|vpc| self.id(vpc));
-        });
-        self.rows(&mut networks.route_tables, |table| {
-            self.id(&mut table.vpc);
-            table.associations.values_mut().for_each(|id| self.id(id));
-        });
-        self.rows(&mut networks.nat_gateways, |nat| {
-            self.id(&mut nat.vpc);
-            self.id(&mut nat.subnet);
-        });
-        self.rows(&mut region.groups, |group| {
-            self.id(&mut group.id);
-            self.id(&mut group.vpc);
-            for rule in group.ingress.iter_mut().chain(&mut group.egress) {
-                if let Peer::Group(id) = &mut rule.permission.peer {
-                    self.id(id);
-                }
-            }
-        });
-        self.rows(&mut region.instances, |instance| {
-            self.id(&mut instance.vpc);
-            self.id(&mut instance.subnet);
-            instance.groups.iter_mut().for_each(|id| self.id(id));
-        });
-    }
-
-    /// Changes the rows of a table, whose keys are ids.
-    fn rows<V: Row>(&self, table: &mut Table<V>, change: impl Fn(&mut V)) {
-        let all: Vec<(String, V)> = table
-            .iter()
-            .map(|(id, row)| (id.clone(), row.clone()))
-            .collect();
-        for (mut id, mut row) in all {
-            table.remove(&id);
-            self.id(&mut id);
-            change(&mut row);
-            table.insert(id, row);
-        }
-    }
-}
-
-/// Adds a VPC whose subnets reach the internet.
-fn add_vpc(region: &mut Region, lent: LentVpc, now: Millis) {
-    if region.networks.vpcs.contains_key(&lent.id) {
-        return;
-    }
-    groups::add_default(region, new_id("sg"), &lent.id, now);
-    let gateway = InternetGateway {
-        id: new_id("igw"),
-        vpc: Some(lent.id.clone()),
-        tags: Tags::new(),
-    };
-    let table = RouteTable {
-        id: new_id("rtb"),
-        vpc: lent.id.clone(),
-        main: Some(new_id("rtbassoc")),
-        associations: BTreeMap::new(),
-        routes: vec![Route {
-            destination: Ipv4Net::default(),
-            gateway: gateway.id.clone(),
-        }],
-        tags: Tags::new(),
-    };
-    let vpc = Vpc {
-        id: lent.id,
-        cidr: lent.cidr,
-        is_default: false,
-        tenancy: "default".to_owned(),
-        dns_support: true,
-        dns_hostnames: true,
-        address_metrics: false,
-        tags: Tags::new(),
-    };
-    let networks = &mut region.networks;
-    networks
-        .internet_gateways
-        .insert(gateway.id.clone(), gateway);
-    networks.route_tables.insert(table.id.clone(), table);
-    networks.vpcs.insert(vpc.id.clone(), vpc);
-}
-
-fn default_vpc(region: &Region) -> String {
-    let vpc = region.networks.default_vpc();
-    vpc.map_or_else(String::new, |vpc| vpc.id.clone())
-}
-
-/// Returns the default subnet of a zone, else the first one.
-fn default_subnet<'a>(region: &'a Region, zone: Option<&str>) -> Option<&'a Subnet> {
-    let all = || region.networks.subnets.values().filter(|s| s.is_default);
-    let in_zone = all().find(|subnet| Some(subnet.zone.as_str()) == zone);
-    in_zone.or_else(|| all().min_by(|a, b| a.zone.cmp(&b.zone)))
-}
-
-fn add_subnet(region: &mut Region, lent: LentSubnet, name: &str) {
-    if region.networks.subnets.contains_key(&lent.id) {
-        return;
-    }
-    let zone = lent.zone.unwrap_or_else(|| format!("{name}a"));
-    // The addresses of the default VPC are those of the machines' network: another
-    // subnet of it shares the block of the zone's default subnet.
-    let beside = default_subnet(region, Some(&zone));
-    let cidr = lent.cidr.and_then(|cidr| cidr.parse().ok());
-    let (vpc, cidr) = match (lent.vpc, cidr) {
-        (Some(vpc), Some(cidr)) => (vpc, cidr),
-        _ => (
-            default_vpc(region),
-            beside.map_or_else(Ipv4Net::default, |subnet| subnet.cidr),
-        ),
-    };
-    let subnet = Subnet {
-        id: lent.id,
-        vpc,
-        cidr,
-        zone,
-        is_default: false,
-        map_public_ip: lent.maps_public_ip,
-        tags: Tags::new(),
-    };
-    region.networks.subnets.insert(subnet.id.clone(), subnet);
 }
 
 /// Adds a security group with its rules. One more rule allows every connection,
@@ -430,9 +276,7 @@ fn add_instance(region: &mut Region, lent: LentInstance, now: Millis) {
     if region.instances.contains_key(&lent.id) {
         return;
     }
-    let launched: Option<jiff::Timestamp> = lent.launched.and_then(|at| at.parse().ok());
-    let launched = launched.and_then(|at| Millis::try_from(at.as_millisecond()).ok());
-    let launched = launched.unwrap_or_else(|| long_ago(now));
+    let launched = millis(lent.launched).unwrap_or_else(|| long_ago(now));
     let beside = default_subnet(region, lent.zone.as_deref());
     let of_subnet = |part: fn(&Subnet) -> &String| beside.map(part).cloned().unwrap_or_default();
     let instance = Instance {
@@ -463,6 +307,34 @@ fn add_instance(region: &mut Region, lent: LentInstance, now: Millis) {
     region.instances.insert(instance.id.clone(), instance);
 }
 
+/// Adds an Elastic IP address. An instance of the account that has it is lent too.
+fn add_elastic_ip(region: &mut Region, lent: LentElasticIp, now: Millis) {
+    if region.elastic_ips.contains_key(&lent.id) {
+        return;
+    }
+    let holder = lent.instance.as_deref();
+    if let Some(instance) = holder.and_then(|id| region.instances.get_mut(id)) {
+        instance.elastic_ip = Some(Association {
+            id: lent.association.unwrap_or_else(|| new_id("eipassoc")),
+            allocation: lent.id.clone(),
+            address: lent.address,
+        });
+    }
+    let own = ElasticIp {
+        id: lent.id,
+        address: lent.address,
+        tags: lent.tags,
+        created: long_ago(now),
+    };
+    region.elastic_ips.insert(own.id.clone(), own);
+}
+
+/// Returns a time of the account, if it is known.
+fn millis(time: Option<String>) -> Option<Millis> {
+    let time: jiff::Timestamp = time?.parse().ok()?;
+    Millis::try_from(time.as_millisecond()).ok()
+}
+
 fn phase(state: &str) -> Phase {
     match state {
         "pending" => Phase::Pending,
@@ -483,25 +355,29 @@ mod tests {
 
     const NOW: Millis = 1_800_000_000_000;
 
-    fn region() -> Region {
-        let mut region = Region::default();
-        ensure_default(
-            &mut region,
-            "us-east-1",
-            "10.77.0.0/20".parse().unwrap(),
-            NOW,
-        );
-        region
+    fn shared() -> Ipv4Net {
+        "10.77.0.0/20".parse().unwrap()
     }
 
-    fn lend(region: &mut Region, resources: &serde_json::Value) {
-        let lent = json!({ "region": "us-east-1", "resources": resources });
-        add(region, serde_json::from_value(lent).unwrap(), NOW);
+    /// Returns a region that has its default VPC, and what was lent.
+    fn lent(resources: &[&serde_json::Value]) -> Region {
+        let mut state = State::default();
+        let region = state.regions.entry("us-east-1".to_owned()).or_default();
+        ensure_default(region, "us-east-1", shared(), NOW);
+        for resources in resources {
+            let lent = json!({ "region": "us-east-1", "resources": resources });
+            add(
+                &mut state,
+                shared(),
+                serde_json::from_value(lent).unwrap(),
+                NOW,
+            );
+        }
+        state.regions.remove("us-east-1").unwrap()
     }
 
     #[test]
     fn the_default_vpc_gets_the_ids_of_the_account() {
-        let mut region = region();
         let resources = json!([
             { "default_vpc": {
                 "id": "vpc-1",
@@ -514,7 +390,7 @@ mod tests {
                 { "protocol": "-1", "port": -1, "to_port": -1, "from": "sg-2" },
             ]}},
         ]);
-        lend(&mut region, &resources);
+        let region = lent(&[&resources]);
         let networks = &region.networks;
         assert_eq!(networks.default_vpc().unwrap().id, "vpc-1");
         let subnets = networks.subnets.values();
@@ -533,7 +409,6 @@ mod tests {
 
     #[test]
     fn a_vpc_is_lent_with_a_way_to_the_internet_and_once() {
-        let mut region = region();
         let resources = json!([
             { "vpc": { "id": "vpc-1", "cidr": "10.9.0.0/16" } },
             { "subnet": {
@@ -543,8 +418,7 @@ mod tests {
                 "maps_public_ip": true,
             }},
         ]);
-        lend(&mut region, &resources);
-        lend(&mut region, &resources);
+        let region = lent(&[&resources, &resources]);
         let networks = &region.networks;
         assert!(networks.reaches_internet("subnet-1"));
         assert_eq!(networks.subnets["subnet-1"].zone, "us-east-1a");
@@ -555,7 +429,6 @@ mod tests {
 
     #[test]
     fn a_lent_instance_is_a_record_with_the_addresses_of_the_account() {
-        let mut region = region();
         let instance = json!([{ "instance": {
             "id": "i-1",
             "type": "t4g.micro",
@@ -567,7 +440,7 @@ mod tests {
             "launched": "2026-11-25T22:10:03Z",
             "tags": { "Name": "db" },
         }}]);
-        lend(&mut region, &instance);
+        let region = lent(&[&instance]);
         let instance = &region.instances["i-1"];
         assert!(instance.is_record);
         assert_eq!(instance.phase, Phase::Stopped);
@@ -577,5 +450,62 @@ mod tests {
             "198.51.100.7"
         );
         assert_eq!(instance.launched, 1_795_644_603_000);
+    }
+
+    #[test]
+    fn a_private_subnet_reaches_the_internet_through_its_nat_gateway() {
+        let resources = json!([
+            { "vpc": { "id": "vpc-1", "cidr": "10.9.0.0/16" } },
+            { "subnet": {
+                "id": "subnet-1", "vpc": "vpc-1", "cidr": "10.9.1.0/24", "maps_public_ip": true,
+            }},
+            { "nat_gateway": {
+                "id": "nat-1", "vpc": "vpc-1", "subnet": "subnet-1", "allocation": "eipalloc-1",
+            }},
+            { "subnet": {
+                "id": "subnet-2", "vpc": "vpc-1", "cidr": "10.9.2.0/24",
+                "maps_public_ip": false, "nat_gateway": "nat-1",
+            }},
+        ]);
+        let region = lent(&[&resources, &resources]);
+        let networks = &region.networks;
+        assert!(networks.reaches_internet("subnet-1") && !networks.reaches_internet("subnet-2"));
+        let nat = networks.nat_of("subnet-2", NOW).unwrap();
+        let public = nat.public.as_ref().unwrap();
+        assert_eq!((&*nat.id, &*public.allocation), ("nat-1", "eipalloc-1"));
+        assert!(shared().contains(&public.address));
+        assert_eq!(region.elastic_ips["eipalloc-1"].address, public.address);
+        assert!(networks.nat_of("subnet-1", NOW).is_none());
+    }
+
+    #[test]
+    fn volumes_and_addresses_belong_to_the_lent_instance() {
+        let resources = json!([
+            { "instance": { "id": "i-1", "type": "t3.micro", "image": "ami-1",
+                "state": "running", "public_ip": "198.51.100.7" }},
+            { "volume": { "id": "vol-1", "size": 20, "type": "gp3", "iops": 3000,
+                "zone": "us-east-1b", "instance": "i-1", "device": "/dev/sdf",
+                "created": "2026-11-25T22:10:03Z", "tags": { "Name": "data" } }},
+            { "volume": { "id": "vol-2", "size": 8, "type": "gp2", "instance": "i-absent" } },
+            { "snapshot": { "id": "snap-1", "volume": "vol-1", "size": 20,
+                "started": "2026-11-25T22:10:03Z" }},
+            { "elastic_ip": { "id": "eipalloc-1", "address": "198.51.100.7",
+                "instance": "i-1", "association": "eipassoc-1" }},
+        ]);
+        let region = lent(&[&resources, &resources]);
+        let instance = &region.instances["i-1"];
+        let devices: Vec<_> = instance.attachments.iter().map(|a| &*a.device).collect();
+        assert_eq!(devices, ["/dev/sdf"]);
+        assert_eq!(instance.elastic_ip.as_ref().unwrap().id, "eipassoc-1");
+        let volume = &region.volumes["vol-1"];
+        assert_eq!(
+            (&*volume.zone, volume.instance.as_deref()),
+            ("us-east-1b", Some("i-1"))
+        );
+        assert_eq!(volume.created, 1_795_644_603_000);
+        let other = &region.volumes["vol-2"];
+        assert_eq!((&*other.zone, &other.instance), ("us-east-1a", &None));
+        assert_eq!(region.snapshots["snap-1"].started, 1_795_644_603_000);
+        assert_eq!(region.elastic_ips.len(), 1);
     }
 }

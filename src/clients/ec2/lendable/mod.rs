@@ -1,6 +1,9 @@
 //! What an account lends to a rehearsal, in the form in which the local cloud reads
 //! it. Every request here only looks, and finds nothing instead of failing.
 
+mod networks;
+mod storage;
+
 use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{self, Filter, Reservation};
@@ -9,7 +12,6 @@ use serde_json::{Value, json};
 use super::Ec2;
 use super::images::user;
 use super::instances::instance;
-use super::security_groups::rules;
 use super::tags::filter;
 use crate::clients::aws_error::aws_error;
 use crate::error::Result;
@@ -38,6 +40,12 @@ impl Ec2<'_> {
             "sg" => self.lendable_group(id).await,
             "ami" => self.lendable_images(None, &named("image-id", id)).await,
             "i" => self.lendable_instances(&named("instance-id", id)).await,
+            "vol" => self.lendable_volumes(&named("volume-id", id)).await,
+            "snap" => self.lendable_snapshots(&named("snapshot-id", id)).await,
+            "eipalloc" => {
+                let by_id = named("allocation-id", id);
+                self.lendable_addresses(&by_id).await
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -120,120 +128,6 @@ impl Ec2<'_> {
         });
         Ok(images.collect())
     }
-
-    async fn lendable_vpc(&self, id: &str) -> Result<Vec<Value>> {
-        let answer = self
-            .client
-            .describe_vpcs()
-            .filters(filter("vpc-id", id))
-            .send()
-            .await
-            .map_err(|e| aws_error(&format!("look up VPC `{id}`"), &e))?;
-        let Some(vpc) = answer.vpcs().first() else {
-            return Ok(Vec::new());
-        };
-        if vpc.is_default() == Some(true) {
-            return Ok(vec![self.lendable_default_vpc(id).await?]);
-        }
-        Ok(vec![
-            json!({ "vpc": { "id": id, "cidr": vpc.cidr_block() } }),
-        ])
-    }
-
-    async fn lendable_default_vpc(&self, id: &str) -> Result<Value> {
-        let subnets = self
-            .client
-            .describe_subnets()
-            .filters(filter("vpc-id", id))
-            .filters(filter("default-for-az", "true"))
-            .send()
-            .await
-            .map_err(|e| aws_error("look up the default subnets", &e))?;
-        let subnets = subnets.subnets().iter();
-        let subnets: BTreeMap<&str, &str> = subnets
-            .filter_map(|subnet| Some((subnet.availability_zone()?, subnet.subnet_id()?)))
-            .collect();
-        let groups = self
-            .client
-            .describe_security_groups()
-            .filters(filter("vpc-id", id))
-            .filters(filter("group-name", "default"))
-            .send()
-            .await
-            .map_err(|e| aws_error("look up the default security group", &e))?;
-        let group = groups.security_groups().first();
-        Ok(json!({ "default_vpc": {
-            "id": id,
-            "subnets": subnets,
-            "security_group": group.and_then(|group| group.group_id()),
-        }}))
-    }
-
-    async fn lendable_subnet(&self, id: &str) -> Result<Vec<Value>> {
-        let answer = self
-            .client
-            .describe_subnets()
-            .filters(filter("subnet-id", id))
-            .send()
-            .await
-            .map_err(|e| aws_error(&format!("look up subnet `{id}`"), &e))?;
-        let Some(subnet) = answer.subnets().first() else {
-            return Ok(Vec::new());
-        };
-        let mut lent = self
-            .lendable_vpc(subnet.vpc_id().unwrap_or_default())
-            .await?;
-        let in_default = is_default(&lent);
-        lent.push(json!({ "subnet": {
-            "id": id,
-            "vpc": subnet.vpc_id().filter(|_| !in_default),
-            "cidr": subnet.cidr_block().filter(|_| !in_default),
-            "zone": subnet.availability_zone(),
-            "maps_public_ip": subnet.map_public_ip_on_launch().unwrap_or_default(),
-        }}));
-        Ok(lent)
-    }
-
-    async fn lendable_group(&self, id: &str) -> Result<Vec<Value>> {
-        let answer = self
-            .client
-            .describe_security_groups()
-            .filters(filter("group-id", id))
-            .send()
-            .await
-            .map_err(|e| aws_error(&format!("look up security group `{id}`"), &e))?;
-        let Some(group) = answer.security_groups().first() else {
-            return Ok(Vec::new());
-        };
-        let mut lent = self
-            .lendable_vpc(group.vpc_id().unwrap_or_default())
-            .await?;
-        let in_default = is_default(&lent);
-        let ingress: Vec<Value> = rules(group)
-            .map(|rule| {
-                json!({
-                    "protocol": rule.protocol,
-                    "port": rule.port,
-                    "to_port": rule.to_port,
-                    "from": rule.from,
-                })
-            })
-            .collect();
-        lent.push(json!({ "security_group": {
-            "id": id,
-            "name": group.group_name(),
-            "vpc": group.vpc_id().filter(|_| !in_default),
-            "ingress": ingress,
-            "tags": tags(group.tags()),
-        }}));
-        Ok(lent)
-    }
-}
-
-/// Returns whether these resources are the default VPC.
-fn is_default(lent: &[Value]) -> bool {
-    lent.iter()
-        .any(|resource| resource.get("default_vpc").is_some())
 }
 
 fn lendable_instance(seen: &types::Instance) -> Value {
