@@ -1,105 +1,102 @@
 //! The condition keys that policies can have: those of users and those of buckets.
 
-/// Keys with a value in requests to the local cloud, in the policies of users and of
-/// buckets. A service sets those that AWS sets for the action and the resource.
-const KNOWN: [&str; 33] = [
-    "aws:currenttime",
-    "aws:epochtime",
-    "aws:principalaccount",
-    "aws:principalarn",
-    "aws:principalisawsservice",
-    "aws:principaltype",
-    "aws:securetransport",
-    "aws:sourceip",
-    "aws:userid",
-    "aws:username",
-    "aws:viaawsservice",
-    "s3:authtype",
-    "s3:delimiter",
-    "s3:if-match",
-    "s3:if-none-match",
-    "s3:max-keys",
-    "s3:prefix",
-    "s3:resourceaccount",
-    "s3:signatureage",
-    "s3:signatureversion",
-    "s3:versionid",
-    "s3:x-amz-acl",
-    "s3:x-amz-content-sha256",
-    "s3:x-amz-copy-source",
-    "s3:x-amz-grant-full-control",
-    "s3:x-amz-grant-read",
-    "s3:x-amz-grant-read-acp",
-    "s3:x-amz-grant-write",
-    "s3:x-amz-grant-write-acp",
-    "s3:x-amz-metadata-directive",
-    "s3:x-amz-object-ownership",
-    "s3:x-amz-server-side-encryption",
-    "s3:x-amz-storage-class",
-];
+/// The policies that can have a condition key here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policies {
+    Both,
+    Users,
+    Buckets,
+}
 
-/// Such keys that only the policies of users can have here.
-const OF_USERS: [&str; 16] = [
-    "aws:requestedregion",
-    "aws:tagkeys",
-    "ec2:availabilityzone",
-    "ec2:createaction",
-    "ec2:imageid",
-    "ec2:instanceid",
-    "ec2:instancetype",
-    "ec2:keypairname",
-    "ec2:region",
-    "ec2:securitygroupid",
-    "ec2:subnetid",
-    "ec2:volumeid",
-    "ec2:vpc",
-    "ec2:vpcid",
-    "iam:passedtoservice",
-    "iam:policyarn",
-];
+use Policies::{Both, Buckets, Users};
 
-/// Such keys that only the policies of buckets can have here.
-const OF_BUCKETS: [&str; 5] = [
-    "aws:referer",
-    "aws:resourceaccount",
-    "aws:useragent",
-    "s3:x-amz-server-side-encryption-aws-kms-key-id",
-    "s3:x-amz-website-redirect-location",
-];
+/// The condition keys. A service sets those that AWS sets for the action and the
+/// resource.
+#[rustfmt::skip]
+const KEYS: [(&str, Policies); 80] = [
+    ("aws:currenttime", Both),
+    ("aws:epochtime", Both),
+    ("aws:principalaccount", Both),
+    ("aws:principalarn", Both),
+    ("aws:principalisawsservice", Both),
+    ("aws:principaltype", Both),
+    ("aws:referer", Buckets),
+    ("aws:requestedregion", Users),
+    ("aws:resourceaccount", Buckets),
+    ("aws:securetransport", Both),
+    ("aws:sourceip", Both),
+    ("aws:tagkeys", Users),
+    ("aws:useragent", Buckets),
+    ("aws:userid", Both),
+    ("aws:username", Both),
+    ("aws:viaawsservice", Both),
+    ("ec2:availabilityzone", Users),
+    ("ec2:createaction", Users),
+    ("ec2:imageid", Users),
+    ("ec2:instanceid", Users),
+    ("ec2:instancetype", Users),
+    ("ec2:keypairname", Users),
+    ("ec2:region", Users),
+    ("ec2:securitygroupid", Users),
+    ("ec2:subnetid", Users),
+    ("ec2:volumeid", Users),
+    ("ec2:vpc", Users),
+    ("ec2:vpcid", Users),
+    ("iam:passedtoservice", Users),
+    ("iam:policyarn", Users),
+    ("s3:authtype", Both),
+    ("s3:delimiter", Both),
+    ("s3:if-match", Both),
+    ("s3:if-none-match", Both),
+    ("s3:max-keys", Both),
+    ("s3:prefix", Both),
+    ("s3:resourceaccount", Both),
+    ("s3:signatureage", Both),
+    ("s3:signatureversion", Both),
+    ("s3:versionid", Both),
+    ("s3:x-amz-acl", Both),
+    ("s3:x-amz-content-sha256", Both),
+    ("s3:x-amz-copy-source", Both),
+    ("s3:x-amz-grant-full-control", Both),
+    ("s3:x-amz-grant-read", Both),
+    ("s3:x-amz-grant-read-acp", Both),
+    ("s3:x-amz-grant-write", Both),
+    ("s3:x-amz-grant-write-acp", Both),
+    ("s3:x-amz-metadata-directive", Both),
+    ("s3:x-amz-object-ownership", Both),
+    ("s3:x-amz-server-side-encryption", Both),
+    ("s3:x-amz-server-side-encryption-aws-kms-key-id", Buckets),
+    ("s3:x-amz-storage-class", Both),
+    ("s3:x-amz-website-redirect-location", Buckets),
 
-/// Keys without a value in any request: the user has a long-term key, no
-/// organization and no tags, and no other service, VPC endpoint or access point sends
-/// its requests.
-const ABSENT: [&str; 21] = [
-    "aws:calledvia",
-    "aws:calledviafirst",
-    "aws:calledvialast",
-    "aws:federatedprovider",
-    "aws:multifactorauthage",
-    "aws:multifactorauthpresent",
-    "aws:principalorgid",
-    "aws:principalorgpaths",
-    "aws:principalservicename",
-    "aws:principalservicenameslist",
-    "aws:resourceorgid",
-    "aws:resourceorgpaths",
-    "aws:sourceaccount",
-    "aws:sourcearn",
-    "aws:sourceidentity",
-    "aws:sourceorgid",
-    "aws:sourceorgpaths",
-    "aws:sourcevpc",
-    "aws:sourcevpce",
-    "aws:tokenissuetime",
-    "aws:vpcsourceip",
-];
-
-/// Such keys of the services, in the policies of users and of buckets.
-const ABSENT_OF_USERS: [&str; 2] = ["ec2:sourceinstancearn", "iam:permissionsboundary"];
-const ABSENT_OF_BUCKETS: [&str; 3] = [
-    "s3:dataaccesspointaccount",
-    "s3:dataaccesspointarn",
-    "s3:tlsversion",
+    // No request has a value for these: the user has a long-term key, no organization and
+    // no tags, and no other service, VPC endpoint or access point sends its requests.
+    ("aws:calledvia", Both),
+    ("aws:calledviafirst", Both),
+    ("aws:calledvialast", Both),
+    ("aws:federatedprovider", Both),
+    ("aws:multifactorauthage", Both),
+    ("aws:multifactorauthpresent", Both),
+    ("aws:principalorgid", Both),
+    ("aws:principalorgpaths", Both),
+    ("aws:principalservicename", Both),
+    ("aws:principalservicenameslist", Both),
+    ("aws:resourceorgid", Both),
+    ("aws:resourceorgpaths", Both),
+    ("aws:sourceaccount", Both),
+    ("aws:sourcearn", Both),
+    ("aws:sourceidentity", Both),
+    ("aws:sourceorgid", Both),
+    ("aws:sourceorgpaths", Both),
+    ("aws:sourcevpc", Both),
+    ("aws:sourcevpce", Both),
+    ("aws:tokenissuetime", Both),
+    ("aws:vpcsourceip", Both),
+    ("ec2:sourceinstancearn", Users),
+    ("iam:permissionsboundary", Users),
+    ("s3:dataaccesspointaccount", Buckets),
+    ("s3:dataaccesspointarn", Buckets),
+    ("s3:tlsversion", Buckets),
 ];
 
 /// The beginnings of keys whose end is the key of a tag.
@@ -115,11 +112,11 @@ const SERVICES: [&str; 6] = ["aws", "ec2", "iam", "s3", "ssm", "sts"];
 
 /// Returns the lower-case name of a key that a user's policy can have. The keys of
 /// services that the local cloud does not have are in no request, as on AWS.
-pub(super) fn known(name: &str) -> Option<String> {
+pub(super) fn known_in_users(name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
     let (service, rest) = lower.split_once(':')?;
     let of_tag = |begin: &&str| lower.len() > begin.len() && lower.starts_with(*begin);
-    let is_known = is_one_of(&lower, &[&KNOWN, &OF_USERS, &ABSENT, &ABSENT_OF_USERS])
+    let is_known = is_key(&lower, Users)
         || OF_TAGS.iter().any(of_tag)
         || !(SERVICES.contains(&service) || rest.is_empty());
     is_known.then_some(lower)
@@ -128,18 +125,21 @@ pub(super) fn known(name: &str) -> Option<String> {
 /// Returns the lower-case name of a key that a bucket's policy can have.
 pub(crate) fn known_in_buckets(name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
-    let is_known = is_one_of(&lower, &[&KNOWN, &OF_BUCKETS, &ABSENT, &ABSENT_OF_BUCKETS])
-        || lower.starts_with("aws:principaltag/");
+    let is_known = is_key(&lower, Buckets) || lower.starts_with("aws:principaltag/");
     is_known.then_some(lower)
 }
 
-fn is_one_of(key: &str, lists: &[&[&str]]) -> bool {
-    lists.iter().any(|list| list.contains(&key))
+/// Whether these policies can have a key.
+fn is_key(name: &str, of: Policies) -> bool {
+    let fits = |(known, policies): &(&str, Policies)| {
+        *known == name && (*policies == Both || *policies == of)
+    };
+    KEYS.iter().any(fits)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{known, known_in_buckets};
+    use super::{KEYS, known_in_buckets, known_in_users as known};
 
     #[test]
     fn keys_that_cannot_be_evaluated_are_unknown() {
@@ -160,6 +160,14 @@ mod tests {
         ] {
             assert_eq!(known(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn no_key_is_listed_twice() {
+        let mut names: Vec<&str> = KEYS.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), KEYS.len());
     }
 
     #[test]

@@ -73,15 +73,15 @@ fn column(line: &str, byte: usize) -> usize {
 
 /// A mistake in a part of a document, and the way from the document to the part.
 #[derive(Debug)]
-pub(super) struct Misplaced {
-    message: String,
+pub(crate) struct Misplaced<T = String> {
+    what: T,
     /// The way, its last step first.
     way: Vec<Step>,
 }
 
 /// A step from a value of a document to a value in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Field(String),
     /// The number of an item, from 0.
     Item(usize),
@@ -89,19 +89,21 @@ pub(super) enum Step {
 
 impl Misplaced {
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            way: Vec::new(),
-        }
+        Self::of(message.into())
     }
 
     /// Creates the mistake of an element that does not exist.
     pub(super) fn unknown_element(name: &str, known: &[&str]) -> Self {
-        let message = format!(
-            "unknown element `{name}`; the elements here are {}",
-            known.join(", ")
-        );
-        Self::new(message).below(name)
+        Self::new(unknown_element(name, known)).below(name)
+    }
+}
+
+impl<T> Misplaced<T> {
+    pub(super) fn of(what: T) -> Self {
+        Self {
+            what,
+            way: Vec::new(),
+        }
     }
 
     /// Adds a step to the way, the one before those that it has.
@@ -114,6 +116,27 @@ impl Misplaced {
     pub(super) fn below(self, field: &str) -> Self {
         self.within(Step::Field(field.to_owned()))
     }
+
+    /// Describes the mistake in words.
+    pub(super) fn explained(self, explain: impl FnOnce(T) -> String) -> Misplaced {
+        Misplaced {
+            what: explain(self.what),
+            way: self.way,
+        }
+    }
+
+    /// Returns what is wrong, without its place.
+    pub(crate) fn into_what(self) -> T {
+        self.what
+    }
+}
+
+/// Describes an element that does not exist.
+pub(super) fn unknown_element(name: &str, known: &[&str]) -> String {
+    format!(
+        "unknown element `{name}`; the elements here are {}",
+        known.join(", ")
+    )
 }
 
 /// Finds the place of a mistake in a valid document.
@@ -126,7 +149,7 @@ pub(super) fn locate(text: &str, misplaced: Misplaced) -> Mistake {
         }
     }
     scan.skip_blanks();
-    Mistake::at(text, scan.at, misplaced.message)
+    Mistake::at(text, scan.at, misplaced.what)
 }
 
 /// A place in a valid JSON document. After a step to a field, it is that of the

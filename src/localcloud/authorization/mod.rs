@@ -6,8 +6,9 @@
 //! allowed that no statement allows, and a statement that denies takes precedence.
 //!
 //! The policies of buckets (`s3::policy`) use the same language, so they share its
-//! parts: `document` parses JSON strictly, `pattern` has wildcards and variables,
-//! `condition` the operators, `values` what a request has for condition keys.
+//! parts: `document` parses JSON strictly, `statement` has the statements without their
+//! principals, `pattern` wildcards and variables, `condition` the operators, `keys` the
+//! condition keys, `values` what a request has for them.
 //!
 //! A policy is refused if the local cloud cannot evaluate all of it: a rehearsal must
 //! not allow what AWS denies, nor deny what AWS allows.
@@ -28,7 +29,7 @@ mod statement;
 mod tests;
 mod values;
 
-pub(crate) use condition::{Condition, parse as parse_conditions};
+pub(crate) use condition::Condition;
 pub(crate) use document::read as read_document;
 pub(crate) use flaw::Flaw;
 pub(crate) use guard::{Denial, Guard, Need};
@@ -38,6 +39,7 @@ pub use mistake::Mistake;
 pub(crate) use pattern::{Template, matches_ignoring_case};
 pub use policy::Policy;
 pub(crate) use policy::Verdict;
+pub(crate) use statement::{Fault, Statement};
 pub(crate) use values::Values;
 
 /// The language of a policy: its version, and the condition keys that can be

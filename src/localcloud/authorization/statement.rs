@@ -1,115 +1,123 @@
-//! A statement of a user's policy.
+//! A statement of a policy. Policies of users and of buckets have the same ones, but
+//! for the principals of a bucket's policy.
 
 use serde_json::{Map, Value};
 
 use super::Language;
 use super::condition::{self, Condition};
 use super::flaw::{Flaw, Flawed};
-use super::guard::Need;
 use super::listed::Listed;
 use super::mistake::{Misplaced, Step};
 use super::pattern::{Glyph, Template, matches_arn, matches_ignoring_case};
-
-const ELEMENTS: [&str; 7] = [
-    "Sid",
-    "Effect",
-    "Action",
-    "NotAction",
-    "Resource",
-    "NotResource",
-    "Condition",
-];
+use super::values::Values;
 
 /// A valid statement.
 #[derive(Clone, Debug)]
-pub(super) struct Statement {
-    pub(super) allow: bool,
-    actions: Listed<String>,
-    resources: Listed<Template>,
-    conditions: Vec<Condition>,
+pub(crate) struct Statement {
+    pub(crate) allow: bool,
+    pub(crate) actions: Listed<String>,
+    pub(crate) resources: Listed<Template>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// What is wrong with a statement. Each kind of policy has its own words for it.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    NotAnObject,
+    UnknownElement(String),
+    Sid,
+    /// A value of `Effect`, if it is a text.
+    Effect(Option<String>),
+    NoEffect,
+    /// An element and its negation are missing.
+    Neither([&'static str; 2]),
+    /// A statement has an element and its negation.
+    Both([&'static str; 2]),
+    /// An element is not a text or a list of texts.
+    NotTexts(&'static str),
+    Flaw(Flaw),
+    /// What only one kind of policy refuses, in its words.
+    Own(String),
 }
 
 impl Statement {
-    pub(super) fn parse(value: &Value, language: Language) -> Result<Self, Misplaced> {
-        let Value::Object(elements) = value else {
-            return Err(Misplaced::new("a statement is an object: `{ .. }`"));
+    /// Parses a statement with these elements. `action` and `resource` check and convert
+    /// each of the actions and the resources.
+    pub(crate) fn parse(
+        value: &Value,
+        elements: &[&str],
+        language: Language,
+        action: impl FnMut(&str) -> Result<String, Fault>,
+        resource: impl FnMut(&str) -> Result<Template, Fault>,
+    ) -> Result<Self, Misplaced<Fault>> {
+        let Value::Object(fields) = value else {
+            return Err(Misplaced::of(Fault::NotAnObject));
         };
-        if let Some(name) = elements
-            .keys()
-            .find(|key| !ELEMENTS.contains(&key.as_str()))
-        {
-            return Err(match name.as_str() {
-                "Principal" | "NotPrincipal" => Misplaced::new(format!(
-                    "`{name}` belongs to the policy of a resource; this policy is a user's"
-                ))
-                .below(name),
-                _ => Misplaced::unknown_element(name, &ELEMENTS),
-            });
+        if let Some(name) = fields.keys().find(|key| !elements.contains(&key.as_str())) {
+            return Err(Misplaced::of(Fault::UnknownElement(name.clone())).below(name));
         }
-        if elements.get("Sid").is_some_and(|sid| !sid.is_string()) {
-            return Err(Misplaced::new("`Sid` is a text").below("Sid"));
+        if fields.get("Sid").is_some_and(|sid| !sid.is_string()) {
+            return Err(Misplaced::of(Fault::Sid).below("Sid"));
         }
-        let allow = match elements.get("Effect").map(Value::as_str) {
+        let allow = match fields.get("Effect").map(Value::as_str) {
             Some(Some("Allow")) => true,
             Some(Some("Deny")) => false,
-            Some(_) => {
-                let message = "`Effect` is \"Allow\" or \"Deny\"";
-                return Err(Misplaced::new(message).below("Effect"));
+            Some(other) => {
+                let fault = Fault::Effect(other.map(str::to_owned));
+                return Err(Misplaced::of(fault).below("Effect"));
             }
-            None => return Err(Misplaced::new("a statement needs the element `Effect`")),
+            None => return Err(Misplaced::of(Fault::NoEffect)),
         };
-        let conditions = match elements.get("Condition") {
+        let actions = listed(fields, ["Action", "NotAction"], action)?;
+        let resources = listed(fields, ["Resource", "NotResource"], resource)?;
+        let conditions = match fields.get("Condition") {
             None => Vec::new(),
             Some(value) => condition::parse(value, language).map_err(of_condition)?,
         };
         Ok(Self {
             allow,
-            actions: listed(elements, ["Action", "NotAction"], action)?,
-            resources: listed(elements, ["Resource", "NotResource"], |text| {
-                resource(text, language)
-            })?,
+            actions,
+            resources,
             conditions,
         })
     }
 
-    /// Whether the statement applies to a need of a request.
-    pub(super) fn applies_to(&self, need: &Need) -> bool {
+    /// Whether the statement applies to an action on a resource, with these values of
+    /// condition keys.
+    pub(crate) fn applies_to(&self, action: &str, resource: &str, values: &Values) -> bool {
         self.actions
-            .includes(|it| matches_ignoring_case(it, &need.action))
-            && self.resources.includes(|it| matches_resource(it, need))
-            && self.conditions.iter().all(|it| it.holds(&need.values))
+            .includes(|it| matches_ignoring_case(it, action))
+            && self
+                .resources
+                .includes(|it| matches_resource(it, resource, values))
+            && self.conditions.iter().all(|it| it.holds(values))
     }
 }
 
-/// Whether a pattern of a statement matches the resource of a need.
-fn matches_resource(template: &Template, need: &Need) -> bool {
-    let expanded = template.expand(&need.values);
-    expanded.is_some_and(|glyphs| glyphs == [Glyph::Any] || matches_arn(&glyphs, &need.resource))
+/// Whether a pattern of a statement matches a resource.
+fn matches_resource(template: &Template, resource: &str, values: &Values) -> bool {
+    let expanded = template.expand(values);
+    expanded.is_some_and(|glyphs| glyphs == [Glyph::Any] || matches_arn(&glyphs, resource))
 }
 
 /// Parses an element that lists something, or everything else.
 fn listed<T>(
-    elements: &Map<String, Value>,
-    [name, negated]: [&str; 2],
-    parse: impl Fn(&str) -> Result<T, String>,
-) -> Result<Listed<T>, Misplaced> {
-    let (name, value, negated) = match (elements.get(name), elements.get(negated)) {
+    fields: &Map<String, Value>,
+    names: [&'static str; 2],
+    mut parse: impl FnMut(&str) -> Result<T, Fault>,
+) -> Result<Listed<T>, Misplaced<Fault>> {
+    let [name, negation] = names;
+    let (name, value, negated) = match (fields.get(name), fields.get(negation)) {
         (Some(value), None) => (name, value, false),
-        (None, Some(value)) => (negated, value, true),
-        (None, None) => {
-            let message = format!("a statement needs the element `{name}` or `{negated}`");
-            return Err(Misplaced::new(message));
-        }
-        (Some(_), Some(_)) => {
-            let message = format!("a statement has either `{name}` or `{negated}`");
-            return Err(Misplaced::new(message).below(negated));
-        }
+        (None, Some(value)) => (negation, value, true),
+        (None, None) => return Err(Misplaced::of(Fault::Neither(names))),
+        (Some(_), Some(_)) => return Err(Misplaced::of(Fault::Both(names)).below(negation)),
     };
-    let one = |value: &Value| {
-        let text = value.as_str().ok_or_else(|| "expected a text".to_owned());
-        text.and_then(&parse).map_err(Misplaced::new)
+    let mut one = |value: &Value| {
+        let text = value.as_str().ok_or(Fault::NotTexts(name));
+        text.and_then(&mut parse).map_err(Misplaced::of)
     };
-    let any_of = match value {
+    let any_of: Result<Vec<T>, Misplaced<Fault>> = match value {
         Value::Array(values) if !values.is_empty() => {
             let numbered = values.iter().enumerate();
             let parsed = numbered
@@ -119,67 +127,15 @@ fn listed<T>(
         value => one(value).map(|only| vec![only]),
     };
     Ok(Listed {
-        any_of: any_of.map_err(|misplaced: Misplaced| misplaced.below(name))?,
+        any_of: any_of.map_err(|misplaced| misplaced.below(name))?,
         negated,
     })
 }
 
-/// Checks the pattern of an action: `*`, or `SERVICE:NAME`.
-fn action(text: &str) -> Result<String, String> {
-    let is_name = |name: &str| {
-        let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '*' | '?');
-        !name.is_empty() && name.chars().all(inner)
-    };
-    let is_action = text == "*"
-        || text.split_once(':').is_some_and(|(service, name)| {
-            is_name(service) && !service.contains(['*', '?']) && is_name(name)
-        });
-    if is_action {
-        Ok(text.to_owned())
-    } else {
-        Err(format!(
-            "`{text}` is not an action; write `SERVICE:NAME`, such as `ec2:RunInstances`"
-        ))
-    }
-}
-
-/// Parses the pattern of a resource: `*`, or an ARN of six parts. As on AWS, those that
-/// are missing at the end are `*`.
-fn resource(text: &str, language: Language) -> Result<Template, String> {
-    const PARTS: usize = 6;
-    if text != "*" && !text.starts_with("arn:") {
-        return Err(format!(
-            "`{text}` is not a resource; write `*` or an ARN, such as \
-             `arn:aws:ec2:*:*:instance/*`"
-        ));
-    }
-    let missing = match text {
-        "*" => 0,
-        arn => PARTS - arn.splitn(PARTS, ':').count(),
-    };
-    let whole = text.to_owned() + &":*".repeat(missing);
-    Template::parse(&whole, language).map_err(explain)
-}
-
-fn of_condition(flawed: Flawed) -> Misplaced {
-    let mut misplaced = Misplaced::new(explain(flawed.flaw));
+fn of_condition(flawed: Flawed) -> Misplaced<Fault> {
+    let mut misplaced = Misplaced::of(Fault::Flaw(flawed.flaw));
     for name in flawed.path.iter().rev() {
         misplaced = misplaced.below(name);
     }
     misplaced.below("Condition")
-}
-
-fn explain(flaw: Flaw) -> String {
-    match flaw {
-        Flaw::Syntax => "a condition has the form `{\"OPERATOR\": {\"KEY\": VALUE}}`; a value is \
-                         a text or a list of texts"
-            .to_owned(),
-        Flaw::Operator(name) => format!("the operator `{name}` does not exist"),
-        Flaw::Key(name) => format!("the local cloud cannot evaluate the condition key `{name}`"),
-        Flaw::Value(text) => format!("`{text}` is not a value of this operator"),
-        Flaw::Variable(text) => format!("a variable in `{text}` does not end with `}}`"),
-        Flaw::VariableDefault => {
-            "the default of a variable is a text in quotes: `${KEY, 'DEFAULT'}`".to_owned()
-        }
-    }
 }

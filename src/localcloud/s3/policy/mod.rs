@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use super::backend::Backend;
 use super::failure::Result;
+pub(super) use crate::authorization::Verdict;
 use crate::authorization::read_document;
 pub(super) use context::Context;
 use statement::Statement;
@@ -34,15 +35,6 @@ const MAX_BYTES: usize = 20 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     statements: Vec<Statement>,
-}
-
-/// The verdict of a policy on a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Denied,
-    Allowed,
-    /// No statement applies to the request.
-    Silent,
 }
 
 impl Policy {
@@ -91,16 +83,11 @@ impl Policy {
         self.statements.iter().any(Statement::is_public)
     }
 
-    /// Returns the verdict on a request that executes `action` on `arn`. A
-    /// statement that denies takes precedence over all that allow.
+    /// Returns the verdict on a request that executes `action` on `arn`.
     pub(super) fn verdict(&self, context: &Context, action: &str, arn: &str) -> Verdict {
         let applies = |statement: &&Statement| statement.applies_to(context, action, arn);
-        let applicable: Vec<&Statement> = self.statements.iter().filter(applies).collect();
-        match applicable[..] {
-            [] => Verdict::Silent,
-            _ if applicable.iter().all(|statement| statement.allow) => Verdict::Allowed,
-            _ => Verdict::Denied,
-        }
+        let applicable = self.statements.iter().filter(applies);
+        Verdict::of(applicable.map(Statement::allows))
     }
 }
 

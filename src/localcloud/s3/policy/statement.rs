@@ -1,19 +1,16 @@
 //! A statement of a policy: parsing, validation and evaluation.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::actions::{self, Kind};
 use super::context::{self, Context};
 use super::principal::Principals;
-use super::syntax::{flawed, malformed, strings};
-use crate::authorization::{
-    Condition, Language, Listed, Template, known_in_buckets, matches_ignoring_case,
-    parse_conditions,
-};
+use super::syntax::{faulty, flawed, malformed};
+use crate::authorization::{self, Condition, Fault, Language, Listed, Template, known_in_buckets};
 use crate::s3::backend::Backend;
 use crate::s3::failure::Result;
 
-const FIELDS: [&str; 9] = [
+const ELEMENTS: [&str; 9] = [
     "Sid",
     "Effect",
     "Principal",
@@ -28,11 +25,8 @@ const FIELDS: [&str; 9] = [
 /// A valid statement of a bucket's policy.
 #[derive(Clone, Debug)]
 pub(super) struct Statement {
-    pub(super) allow: bool,
     principals: Principals,
-    actions: Listed<String>,
-    resources: Listed<Template>,
-    conditions: Vec<Condition>,
+    rest: authorization::Statement,
 }
 
 impl Statement {
@@ -46,110 +40,70 @@ impl Statement {
             variables,
             known: known_in_buckets,
         };
-        let Value::Object(fields) = value else {
-            return Err(malformed("Invalid policy syntax."));
+        let mut arns = Vec::new();
+        let resource = |arn: &str| {
+            let arn = in_own_partition(arn);
+            if !belongs_to(&arn, bucket) {
+                return Err(Fault::Own("Policy has invalid resource".to_owned()));
+            }
+            let template = Template::parse(&arn, language).map_err(Fault::Flaw);
+            arns.push(arn);
+            template
         };
-        if let Some(field) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
-            return Err(malformed(&format!("Unknown field {field}")));
-        }
-        if fields.get("Sid").is_some_and(|sid| !sid.is_string()) {
-            return Err(malformed("Invalid policy syntax."));
-        }
-        let allow = match fields.get("Effect").map(Value::as_str) {
-            Some(Some("Allow")) => true,
-            Some(Some("Deny")) => false,
-            Some(Some(other)) => return Err(malformed(&format!("Invalid effect: {other}"))),
-            _ => return Err(malformed("Missing required field Effect cannot be empty!")),
+        let rest = authorization::Statement::parse(value, &ELEMENTS, language, action, resource);
+        let rest = rest.map_err(|it| faulty(it.into_what()))?;
+        let principals = match value {
+            Value::Object(fields) => Principals::parse(fields, backend)?,
+            _ => return Err(flawed(authorization::Flaw::Syntax)),
         };
-        let principals = Principals::parse(fields, backend)?;
-        let actions = listed(fields, "Action", "NotAction")?;
-        if actions.any_of.iter().any(|it| is_unknown(it)) {
-            return Err(malformed("Policy has invalid action"));
-        }
-        let mut resources = listed(fields, "Resource", "NotResource")?;
-        resources.any_of.iter_mut().for_each(in_own_partition);
-        if !resources.any_of.iter().all(|arn| belongs_to(arn, bucket)) {
-            return Err(malformed("Policy has invalid resource"));
-        }
-        if !resources.negated && !actions.negated && !apply(&actions, &resources) {
+        if !rest.resources.negated && !rest.actions.negated && !apply(&rest.actions, &arns) {
             return Err(malformed(
                 "Action does not apply to any resource(s) in statement",
             ));
         }
-        let conditions = match fields.get("Condition") {
-            None => Vec::new(),
-            Some(value) => parse_conditions(value, language).map_err(|it| flawed(it.flaw))?,
-        };
         let is_for_listings = |it: &Condition| context::is_of_listings(it.key());
-        if conditions.iter().any(is_for_listings) && !lists(&actions) {
+        if rest.conditions.iter().any(is_for_listings) && !lists(&rest.actions) {
             return Err(malformed(
                 "Conditions do not apply to combination of actions and resources in statement",
             ));
         }
-        let templates = resources
-            .any_of
-            .iter()
-            .map(|arn| Template::parse(arn, language).map_err(flawed));
-        Ok(Self {
-            allow,
-            principals,
-            resources: Listed {
-                any_of: templates.collect::<Result<_>>()?,
-                negated: resources.negated,
-            },
-            actions,
-            conditions,
-        })
+        Ok(Self { principals, rest })
+    }
+
+    /// Whether the statement allows what it applies to.
+    pub(super) fn allows(&self) -> bool {
+        self.rest.allow
     }
 
     /// Whether the statement is public by AWS's definition.
     pub(super) fn is_public(&self) -> bool {
-        let restricted = self.conditions.iter().any(Condition::restricts);
-        self.allow && self.principals.are_everyone() && !restricted
+        let restricted = self.rest.conditions.iter().any(Condition::restricts);
+        self.rest.allow && self.principals.are_everyone() && !restricted
     }
 
     /// Whether the statement applies to a request that executes `action` on `arn`.
     pub(super) fn applies_to(&self, context: &Context, action: &str, arn: &str) -> bool {
-        self.principals.include(context, self.allow)
-            && self
-                .actions
-                .includes(|it| matches_ignoring_case(it, action))
-            && self
-                .resources
-                .includes(|it| it.matches(arn, context.values()))
-            && self.conditions.iter().all(|it| it.holds(context.values()))
+        self.principals.include(context, self.rest.allow)
+            && self.rest.applies_to(action, arn, context.values())
     }
 }
 
-fn listed(fields: &Map<String, Value>, name: &str, negated: &str) -> Result<Listed<String>> {
-    let (value, negated) = match (fields.get(name), fields.get(negated)) {
-        (Some(value), None) => (value, false),
-        (None, Some(value)) => (value, true),
-        (None, None) => {
-            return Err(malformed(&format!("Missing required field {name}")));
-        }
-        (Some(_), Some(_)) => return Err(malformed("Invalid policy syntax.")),
-    };
-    match strings(value) {
-        Some(any_of) if !any_of.is_empty() => Ok(Listed { any_of, negated }),
-        _ => Err(malformed(&format!(
-            "Missing required field {name} cannot be empty!"
-        ))),
+/// Checks the pattern of an action.
+fn action(text: &str) -> std::result::Result<String, Fault> {
+    match actions::matching(text).next() {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(Fault::Own("Policy has invalid action".to_owned())),
     }
-}
-
-fn is_unknown(action: &str) -> bool {
-    actions::matching(action).next().is_none()
 }
 
 /// Writes a resource of another partition as one of the partition `aws`. The local
 /// cloud has the buckets of all regions, each of which knows its own partition only.
-fn in_own_partition(arn: &mut String) {
-    for other in ["arn:aws-cn:s3:::", "arn:aws-us-gov:s3:::"] {
-        if let Some(rest) = arn.strip_prefix(other) {
-            *arn = format!("arn:aws:s3:::{rest}");
-            return;
-        }
+fn in_own_partition(arn: &str) -> String {
+    let others = ["arn:aws-cn:s3:::", "arn:aws-us-gov:s3:::"];
+    let mut rests = others.iter().filter_map(|other| arn.strip_prefix(other));
+    match rests.next() {
+        Some(rest) => format!("arn:aws:s3:::{rest}"),
+        None => arn.to_owned(),
     }
 }
 
@@ -162,7 +116,7 @@ fn belongs_to(arn: &str, bucket: &str) -> bool {
 
 /// Whether each action applies to at least one of the resources. `s3:GetObject`
 /// does not apply to a bucket, and `s3:ListBucket` does not apply to objects.
-fn apply(actions: &Listed<String>, resources: &Listed<String>) -> bool {
+fn apply(actions: &Listed<String>, resources: &[String]) -> bool {
     let is_a = |kind| {
         move |arn: &String| match kind {
             Kind::Object => arn.contains('/') || arn.ends_with('*'),
@@ -170,7 +124,7 @@ fn apply(actions: &Listed<String>, resources: &Listed<String>) -> bool {
         }
     };
     let applies = |action: &String| {
-        actions::matching(action).any(|(_, kind)| resources.any_of.iter().any(is_a(kind)))
+        actions::matching(action).any(|(_, kind)| resources.iter().any(is_a(kind)))
     };
     actions.any_of.iter().all(applies)
 }

@@ -4,7 +4,7 @@ use hyper::StatusCode;
 use s3s::S3Error;
 use serde_json::Value;
 
-use crate::authorization::Flaw;
+use crate::authorization::{Fault, Flaw};
 use crate::s3::failure::named;
 
 pub(super) fn malformed(message: &str) -> S3Error {
@@ -13,6 +13,22 @@ pub(super) fn malformed(message: &str) -> S3Error {
         StatusCode::BAD_REQUEST,
         message.to_owned(),
     )
+}
+
+/// Creates the error for a mistake in a statement, in S3's words.
+pub(super) fn faulty(fault: Fault) -> S3Error {
+    malformed(&match fault {
+        Fault::NotAnObject | Fault::Sid | Fault::Both(_) => "Invalid policy syntax.".to_owned(),
+        Fault::UnknownElement(name) => format!("Unknown field {name}"),
+        Fault::Effect(Some(other)) => format!("Invalid effect: {other}"),
+        Fault::Effect(None) | Fault::NoEffect => {
+            "Missing required field Effect cannot be empty!".to_owned()
+        }
+        Fault::Neither([name, _]) => format!("Missing required field {name}"),
+        Fault::NotTexts(name) => format!("Missing required field {name} cannot be empty!"),
+        Fault::Flaw(flaw) => return flawed(flaw),
+        Fault::Own(message) => message,
+    })
 }
 
 /// Creates the error for a flaw, in S3's words where S3 has some.
