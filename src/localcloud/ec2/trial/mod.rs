@@ -1,7 +1,9 @@
 //! Tests of requests, without machines and with a clock that the test sets.
 
 mod dry_run;
+mod furnished;
 mod needs;
+mod samples;
 
 use std::path::Path;
 use std::sync::Arc;
