@@ -125,10 +125,13 @@ impl Request<'_> {
                 grants.push(self.grant(CREATE_TAGS, Some(kind.name), resource, conditions));
             }
         }
-        if about.profile.is_some() {
-            // The request names the profile, and its role may have any name.
+        if let Some(profile) = &about.profile {
+            // The request names the profile, and its role may have any name. The roles of
+            // this program are below one path.
             let conditions = Conditions::from([equals("iam:PassedToService", "ec2.amazonaws.com")]);
-            let role = self.scope.arn("iam", "role", &[]);
+            let is_own = profile.ends_with(&format!("-{}", self.scope.run));
+            let names: &[&str] = if is_own { &[OWN_PATH] } else { &[] };
+            let role = self.scope.arn("iam", "role", names);
             grants.push(self.grant(PASS_ROLE, Some("role"), role, conditions));
         }
         Ok(grants)
@@ -333,15 +336,19 @@ mod tests {
 
     #[test]
     fn a_profile_needs_the_permission_to_pass_its_role() {
-        let launch = About {
-            profile: Some("reader".to_owned()),
-            ..About::default()
-        };
-        let granted = granted(launch, Service::Ec2, "RunInstances");
-        let pass = "iam:PassRole arn:aws:iam::111122223333:role/* StringEquals \
-                    iam:PassedToService ec2.amazonaws.com";
-        assert_eq!(granted.last().map(String::as_str), Some(pass));
-        assert_eq!(granted.len(), 6, "{granted:?}");
+        for (profile, roles) in [("reader", "*"), ("web-7kq2m9w", "autorun/*")] {
+            let launch = About {
+                profile: Some(profile.to_owned()),
+                ..About::default()
+            };
+            let granted = granted(launch, Service::Ec2, "RunInstances");
+            let pass = format!(
+                "iam:PassRole arn:aws:iam::111122223333:role/{roles} StringEquals \
+                 iam:PassedToService ec2.amazonaws.com"
+            );
+            assert_eq!(granted.last(), Some(&pass));
+            assert_eq!(granted.len(), 6, "{granted:?}");
+        }
     }
 
     #[test]

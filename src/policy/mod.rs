@@ -136,9 +136,11 @@ impl Policy {
         if scope.region.is_none() {
             notes.push("the policy allows every region; pass --region".to_owned());
         }
-        let passes_role =
-            |statement: &Statement| statement.actions.contains_key(operations::PASS_ROLE);
-        if self.statements.iter().any(passes_role) {
+        let passes_any_role = |statement: &Statement| {
+            statement.actions.contains_key(operations::PASS_ROLE)
+                && (statement.resources.keys()).any(|arn| arn.ends_with(":role/*"))
+        };
+        if self.statements.iter().any(passes_any_role) {
             notes.push(
                 "iam:PassRole allows every role that EC2 may use: replace `role/*` with the \
                  role of the instance profile"

@@ -8,7 +8,8 @@ exists. A second run ends as if it was killed between the creation of its bucket
 the bucket's tags. A third one is destroyed after the playbook has run again, which
 may have taken over what the first one created. Under the whole policy nothing may be
 denied. Then each action is taken out, one at a time, and something must be denied.
-Needs root, as instances boot, and boto3.
+Playbooks that work on existing instances create nothing: they are performed on one that
+another run launched, and destroyed. Needs root, as instances boot, and boto3.
 
     target/lab-venv/bin/python tests/policy/sweep.py [PLAYBOOK..]
 
@@ -34,16 +35,32 @@ DENIED = re.compile(r"not authorized to perform: (\S+)")
 # The answer to a HEAD request has no message.
 HEAD_DENIED = "HTTP 403 without a reason"
 
-# The playbooks that call AWS, with their variables. `cleanup_expired` and
-# `hello_hosts` call no service.
+# The playbooks that call AWS, with their variables; {KEY} is the private key of the
+# existing instance. `cleanup_expired` and `hello_hosts` call no service.
 PLAYBOOKS = {
     "run_newwebserver": [],
     "blue_green": ["drain=0"],
     "backup_directory": ["bucket=sweep-backups", f"directory={ROOT}/assets"],
+    "rolling_update": ["tag=role=web", "command=true", "check=true", "url=", "key={KEY}"],
+    "monitor_webserver": ["instance=sweep-web", "for=0.1", "every=0.1", "slo=0.0"],
+    "fleet_patch": ["tag=role=web"],
 }
 
 # How the runs of a playbook end.
 LIVES = ["resumed", "killed", "repeated"]
+
+# Those that work on existing instances.
+ON_EXISTING = {"rolling_update", "monitor_webserver", "fleet_patch"}
+EXISTING = """
+let role = instance_role("sweep");
+let key = import_key_pair("sweep", "{KEY}.pub");
+let group = create_security_group("sweep", #{ ingress: [#{ port: 22 }] });
+launch_instance(#{ name: "sweep-web", iam_profile: role.profile, key_pair: key,
+    security_groups: [group], tags: #{ role: "web" },
+    // Nothing is updated.
+    user_data: "#!/bin/sh\nfor name in apt-get dnf; do\nln -sf /bin/true \
+/usr/local/sbin/$name; done\n" });
+"""
 
 FORGET = """
 UPDATE step SET state = 'under_way', result = NULL, ended = NULL WHERE key IN
@@ -63,6 +80,16 @@ class Cloud:
             "PATH": os.environ["PATH"], "HOME": directory, "USER": "sweep",
             "AUTORUN_CLOUD_HOME": str(self.home), "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def launch(self):
+        """Launches the instance of the playbooks that work on existing ones."""
+        key = self.home.parent / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        playbook = self.home.parent / "existing.rhai"
+        playbook.write_text(EXISTING.replace("{KEY}", str(key)))
+        runs = Runs(self, playbook, [])
+        runs.run()
+        assert not runs.failed, runs.log
 
     def __enter__(self):
         subprocess.run([AUTORUN, "cloud", "up"], env=self.env, check=True,
@@ -92,6 +119,10 @@ class Runs:
         self.cloud = cloud
         self.directory = tempfile.TemporaryDirectory()
         self.playbook = str(ROOT / f"playbooks/{playbook}.rhai")
+        if isinstance(playbook, Path):
+            self.playbook = str(playbook)
+        key = str(cloud.home.parent / "key")
+        variables = [variable.replace("{KEY}", key) for variable in variables]
         self.sets = [word for variable in variables for word in ("--set", variable)]
         self.log = ""
         self.failed = []
@@ -153,7 +184,9 @@ class Runs:
         """Performs, resumes and destroys a run. Returns the denied actions."""
         runs = [self.run(policy)]
         self.cloud.hold(runs[0], json.dumps(policy))
-        if how == "resumed":
+        if how == "performed":
+            pass
+        elif how == "resumed":
             self.forget()
             self.call("resume", runs[0], "-v")
             self.forget()
@@ -202,6 +235,8 @@ def sweep(cloud, playbook, variables):
     first.call("destroy", run, "--yes")
     owner = next(iter(first.ledger().execute("SELECT owner FROM ledger")))[0]
 
+    lives = ["performed"] if playbook in ON_EXISTING else LIVES
+
     def attempt(policy, how):
         runs = Runs(cloud, playbook, variables)
         runs.call("runs")
@@ -209,12 +244,12 @@ def sweep(cloud, playbook, variables):
         policy = json.loads(json.dumps(policy).replace(owner, own))
         return runs, runs.whole_life(policy, how)
 
-    for how in LIVES:
+    for how in lives:
         runs, denied = attempt(policy, how)
         assert not runs.failed and not denied, (runs.failed, denied, runs.log)
     useless = []
     for action in actions_of(policy):
-        for how in LIVES:
+        for how in lives:
             runs, denied = attempt(without(policy, action), how)
             if action in denied or HEAD_DENIED in denied:
                 break
@@ -229,6 +264,8 @@ def main():
     chosen = sys.argv[1:] or list(PLAYBOOKS)
     total, useless = 0, []
     with tempfile.TemporaryDirectory() as directory, Cloud(directory) as cloud:
+        if ON_EXISTING & set(chosen):
+            cloud.launch()
         for playbook in chosen:
             count, unused = sweep(cloud, playbook, PLAYBOOKS[playbook])
             total += count
