@@ -1,6 +1,7 @@
 //! `autorun check`: finds mistakes in playbooks without running them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::bail;
 use serde_json::{Value, json};
@@ -18,11 +19,7 @@ pub(super) fn check(arguments: &CheckArgs) -> anyhow::Result<u8> {
         .iter()
         .find(|file| !is_stdin(file) && !file.is_file())
     {
-        bail!(
-            "there is no file `{}`\nhint: a directory is checked with `{}/*.rhai`",
-            missing.display(),
-            missing.display().to_string().trim_end_matches('/')
-        );
+        bail!("{}", no_file(missing));
     }
     let mut findings: Vec<Finding> = Vec::new();
     let mut seen = BTreeSet::new();
@@ -63,6 +60,24 @@ pub(super) fn check(arguments: &CheckArgs) -> anyhow::Result<u8> {
     let is_denied = arguments.deny.contains(&Deny::Warnings);
     let fails = findings.iter().any(|found| found.is_error() || is_denied);
     Ok(if fails { exit::FAILED } else { exit::DONE })
+}
+
+/// Returns the error about something that is not a file.
+fn no_file(path: &Path) -> String {
+    let shown = path.display().to_string();
+    if path.is_dir() {
+        let directory = shown.trim_end_matches('/');
+        return format!(
+            "`{shown}` is a directory\nhint: check the files in it: `{directory}/*.rhai`"
+        );
+    }
+    let with_ending = path.with_added_extension("rhai");
+    let hint = if with_ending.is_file() {
+        format!("did you mean `{}`?", with_ending.display())
+    } else {
+        "check the path: relative paths start at the current directory".to_owned()
+    };
+    format!("there is no file `{shown}`\nhint: {hint}")
 }
 
 /// Renders a finding as an error of a run, with its level and its code.

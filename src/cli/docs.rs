@@ -85,9 +85,16 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
         Some(near) => {
             bail!("there is no function or page `{subject}`\nhint: did you mean `{near}`?")
         }
-        None => bail!(
-            "there is no function or page `{subject}`\nhint: `autorun docs` lists all of them"
-        ),
+        None => {
+            // A part of a name, or the name of a service.
+            let hint = if found_by(subject).is_empty() {
+                "`autorun docs` lists all of them".to_owned()
+            } else {
+                let words = shell_words::quote(subject);
+                format!("`autorun docs --search {words}` lists what contains it")
+            };
+            bail!("there is no function or page `{subject}`\nhint: {hint}")
+        }
     }
 }
 
@@ -104,15 +111,18 @@ fn overview() -> String {
     format!("{}\nPages\n  {pages}\n", reference::overview())
 }
 
-/// Lists what contains all these words, in any case: functions and codes with their
+/// Returns what contains all these words, in any case: functions and codes with their
 /// summaries, pages with the first line that has one of the words.
-fn search(words: &str) -> anyhow::Result<u8> {
+fn found_by(words: &str) -> Vec<(&'static str, String)> {
     let words: Vec<String> = words.split_whitespace().map(str::to_lowercase).collect();
     let has_all = |text: &str| {
         let text = text.to_lowercase();
         words.iter().all(|word| text.contains(word))
     };
-    let mut found: Vec<(&str, String)> = Vec::new();
+    let mut found: Vec<(&'static str, String)> = Vec::new();
+    if words.is_empty() {
+        return found;
+    }
     for entry in reference::ENTRIES.iter() {
         if has_all(&format!("{} {}", entry.name, entry.text)) {
             found.push((&entry.name, entry.summary().replace('\n', " ")));
@@ -136,7 +146,13 @@ fn search(words: &str) -> anyhow::Result<u8> {
             found.push((rule.code, rule.summary.to_owned()));
         }
     }
-    if words.is_empty() || found.is_empty() {
+    found
+}
+
+/// Lists what contains all these words.
+fn search(words: &str) -> anyhow::Result<u8> {
+    let found = found_by(words);
+    if found.is_empty() {
         bail!(
             "nothing contains all these words\nhint: search for fewer words, or call `autorun docs`"
         );

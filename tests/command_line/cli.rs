@@ -346,3 +346,45 @@ fn every_code_of_the_check_is_explained() {
         );
     }
 }
+
+/// What a beginner may get wrong in the commands about texts, and what helps.
+#[test]
+fn mistakes_of_beginners_are_explained() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).display().to_string();
+    fs::write(at("web.rhai"), "print(1)").unwrap();
+    for (arguments, wanted) in [
+        (
+            ["check", &at("web")],
+            format!("did you mean `{}`", at("web.rhai")),
+        ),
+        (
+            ["check", &at("wep.rhai")],
+            "relative paths start".to_owned(),
+        ),
+        (["check", &at("")], "is a directory".to_owned()),
+        (["new", &at("web")], "already exists".to_owned()),
+        (
+            ["new", &at("sites/web")],
+            format!("mkdir -p {}", at("sites")),
+        ),
+        (["new", &at("")], "not the name of a file".to_owned()),
+        (["docs", "s3"], "`autorun docs --search s3`".to_owned()),
+        (["docs", "Launch_Instance"], "`launch_instance`".to_owned()),
+        (
+            ["docs", "zebra crossing"],
+            "`autorun docs` lists".to_owned(),
+        ),
+    ] {
+        let refused = Autorun::new().args(arguments).run().exits(2);
+        let message = refused.messages();
+        assert!(message.contains(&wanted), "no `{wanted}` in {message}");
+        assert!(message.contains("hint: "), "{message}");
+        assert!(!message.contains("os error"), "{message}");
+    }
+    let found = Autorun::new().args(["docs", "--search", "s3"]).run();
+    assert!(found.exits(0).stdout.contains("create_bucket"));
+    let spaced = Autorun::new().args(["new", &at("my site")]).run().exits(0);
+    let command = format!("`autorun check '{}'`", at("my site.rhai"));
+    assert!(spaced.stdout.contains(&command), "{}", spaced.stdout);
+}

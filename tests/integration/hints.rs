@@ -19,11 +19,11 @@ use crate::support::{Autorun, Ended, HOST, Lab, at_terminal, conversation, root}
 const TRIED: &[(&str, &str)] = &[
     ("autorun check", "not tried: the golden tests call it"),
     (
-        "autorun --local {shown}",
+        "autorun --local {file}",
         "not tried: check.rs runs a new playbook",
     ),
     (
-        "autorun check {shown}",
+        "autorun check {file}",
         "not tried: check.rs checks a new playbook",
     ),
     (
@@ -57,6 +57,15 @@ const TRIED: &[(&str, &str)] = &[
         "autorun docs {}",
         "not tried: command_line::cli reads every code",
     ),
+    (
+        "autorun docs --search {words}",
+        "not tried: command_line::cli follows it",
+    ),
+    (
+        "autorun docs editors",
+        "not tried: it shows a page, as `autorun docs language` does",
+    ),
+    ("autorun new web", "not tried: check.rs writes a playbook"),
     ("autorun docs NAME", "the_manual_has_the_wanted_entry"),
     ("autorun docs language", "the_manual_has_the_wanted_entry"),
     (

@@ -5,9 +5,10 @@
 //! messages are structs here: the protocol has hundreds of types, of which autorun needs
 //! twenty.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use lsp_server::Connection;
 
 use crate::error::exit;
@@ -20,6 +21,9 @@ mod session;
 mod text;
 
 pub(super) fn lsp() -> anyhow::Result<u8> {
+    if std::io::stdin().is_terminal() {
+        bail!("an editor starts this command\nhint: see `autorun docs editors`");
+    }
     let (connection, threads) = Connection::stdio();
     let Connection { sender, receiver } = connection;
     let mut session = Session::new(Arc::new(move |message| {
