@@ -81,21 +81,16 @@ pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     let pages = PAGES.iter().map(|(name, _)| *name).chain([CHECKS]);
     let codes = RULES.iter().map(|rule| rule.code);
     let names = functions.chain(pages).chain(codes);
-    match text::nearest(subject, names) {
-        Some(near) => {
-            bail!("there is no function or page `{subject}`\nhint: did you mean `{near}`?")
-        }
-        None => {
-            // A part of a name, or the name of a service.
-            let hint = if found_by(subject).is_empty() {
-                "`autorun docs` lists all of them".to_owned()
-            } else {
-                let words = shell_words::quote(subject);
-                format!("`autorun docs --search {words}` lists what contains it")
-            };
-            bail!("there is no function or page `{subject}`\nhint: {hint}")
-        }
-    }
+    let hint = if let Some(near) = text::nearest(subject, names) {
+        format!("did you mean `{near}`?")
+    } else if found_by(subject).is_empty() {
+        "`autorun docs` lists all of them".to_owned()
+    } else {
+        // A part of a name, or the name of a service.
+        let words = shell_words::quote(subject);
+        format!("`autorun docs --search {words}` lists what contains it")
+    };
+    bail!("there is no function or page `{subject}`\nhint: {hint}")
 }
 
 fn paged(page: &str) -> anyhow::Result<u8> {

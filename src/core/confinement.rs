@@ -42,6 +42,8 @@ pub struct Confinement {
 }
 
 impl Confinement {
+    /// Creates the network of a rehearsal whose local cloud has the URL `cloud`.
+    #[must_use]
     pub fn new(network: Option<Network>, cloud: &str) -> Self {
         Self {
             network,

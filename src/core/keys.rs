@@ -121,6 +121,7 @@ pub fn read(path: &Path) -> Result<KeyFile> {
 }
 
 /// Returns whether the file's header is that of a private key of any format.
+#[must_use]
 pub fn looks_private(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
 }
@@ -181,6 +182,7 @@ fn read_beside(path: &Path) -> Result<KeyFile> {
 }
 
 /// Returns the fingerprint as ssh shows it, `SHA256:...`.
+#[must_use]
 pub fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }

@@ -82,6 +82,8 @@ pub struct Ssh {
 }
 
 impl Ssh {
+    /// Creates the connections of a run, of which none is open yet.
+    #[must_use]
     pub fn new(
         local: Local,
         confinement: Option<Confinement>,

@@ -96,12 +96,9 @@ fn recognized(start: &[u8; 2048]) -> Option<Content> {
 
 /// Writes a UUID in its usual form.
 fn written(uuid: &[u8]) -> String {
-    let mut text = String::new();
-    for (place, byte) in uuid.iter().enumerate() {
-        if matches!(place, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
+    let mut text = hex::encode(uuid);
+    for place in [20, 16, 12, 8] {
+        text.insert(place, '-');
     }
     text
 }
