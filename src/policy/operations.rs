@@ -182,14 +182,25 @@ mod tests {
     use super::*;
     use crate::policy::table;
 
+    /// Returns the sources in a folder and the folders below it.
+    fn sources(folder: &Path) -> Vec<String> {
+        let files = std::fs::read_dir(folder).unwrap();
+        let of_file = |path: &Path| match path.is_dir() {
+            true => sources(path),
+            false => vec![std::fs::read_to_string(path).unwrap()],
+        };
+        files
+            .flat_map(|file| of_file(&file.unwrap().path()))
+            .collect()
+    }
+
     /// Returns the operations that the clients in this folder send, read from their
     /// calls of the SDK.
     fn sent(folder: &str) -> Vec<String> {
         let call = Regex::new(r"\bclient\s*\.\s*([a-z_0-9]+)\(").unwrap();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
         let mut found = Vec::new();
-        for file in std::fs::read_dir(folder).unwrap() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for text in sources(&folder) {
             let methods = call.captures_iter(&text).map(|found| found[1].to_owned());
             found.extend(methods.filter(|method| method != "config"));
         }

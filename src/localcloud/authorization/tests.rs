@@ -126,19 +126,19 @@ const MISTAKES: [(&str, usize, usize, &str); 16] = [
         "`i-1` is not a resource",
     ),
     (
-        "{\"Statement\": {\"Effect\": \"Deny\", \"Condition\": {\n \"StringMatches\": {\"aws:username\": \"a\"}}}}",
+        "{\"Statement\": {\"Effect\": \"Deny\", \"Action\": \"*\", \"Resource\": \"*\", \"Condition\": {\n \"StringMatches\": {\"aws:username\": \"a\"}}}}",
         2,
         2,
         "the operator `StringMatches` does not exist",
     ),
     (
-        "{\"Statement\": {\"Effect\": \"Deny\", \"Condition\": {\"Bool\": {\"x:y\": \"}\\\"\"},\n \"StringLike\": {\"ec2:Tenancy\": \"a\"}}}}",
+        "{\"Statement\": {\"Effect\": \"Deny\", \"Action\": \"*\", \"Resource\": \"*\", \"Condition\": {\"Bool\": {\"x:y\": \"}\\\"\"},\n \"StringLike\": {\"ec2:Tenancy\": \"a\"}}}}",
         1,
-        57,
+        89,
         "`}\"` is not a value",
     ),
     (
-        "{\"Statement\": {\"Effect\": \"Deny\", \"Condition\": {\"Bool\": {\"x:y\": [true]},\n \"StringLike\": {\"ü\": \"a\"}}}}",
+        "{\"Statement\": {\"Effect\": \"Deny\", \"Action\": \"*\", \"Resource\": \"*\", \"Condition\": {\"Bool\": {\"x:y\": [true]},\n \"StringLike\": {\"ü\": \"a\"}}}}",
         2,
         17,
         "cannot evaluate the condition key `ü`",
