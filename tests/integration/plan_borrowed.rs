@@ -301,7 +301,11 @@ fn the_end_of_what_was_borrowed_is_listed_and_not_done() {
     let before = account.mutations();
     let file = file.display().to_string();
     let planned = autorun().args(["plan", &file]).run().exits(0).stdout;
-    for wanted in [format!("terminate_instance({})", ids[0]), ids[1].clone()] {
+    let ends = [
+        format!("delete\n  instance {}", ids[0]),
+        format!("\n  volume {}", ids[1]),
+    ];
+    for wanted in ends {
         assert!(planned.contains(&wanted), "no `{wanted}` in {planned}");
     }
     assert_eq!(account.mutations(), before);

@@ -295,8 +295,8 @@ pub(super) fn detach_volume(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
             volume.id
         )));
     }
-    // The first attachment is the root volume, the disk of the machine.
-    if place == 0 {
+    // The root volume is the disk of the machine.
+    if instance.attachments[place].device == instance.root_device {
         return Err(Refusal::new(
             "OperationNotPermitted",
             format!(

@@ -145,6 +145,7 @@ fn lendable_instance(seen: &types::Instance) -> Value {
         "key_pair": known.key_pair,
         "security_groups": known.security_groups,
         "launched": known.launched_at,
+        "root_device": seen.root_device_name(),
         "tags": known.tags,
     }})
 }

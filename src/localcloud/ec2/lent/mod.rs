@@ -148,6 +148,7 @@ struct LentInstance {
     #[serde(default)]
     security_groups: Vec<String>,
     launched: Option<String>,
+    root_device: Option<String>,
     #[serde(default)]
     tags: Tags,
 }
@@ -277,6 +278,7 @@ fn add_instance(region: &mut Region, lent: LentInstance, now: Millis) {
         return;
     }
     let launched = millis(lent.launched).unwrap_or_else(|| long_ago(now));
+    let record = Instance::record(lent.id, lent.instance_type.clone(), lent.image);
     let beside = default_subnet(region, lent.zone.as_deref());
     let of_subnet = |part: fn(&Subnet) -> &String| beside.map(part).cloned().unwrap_or_default();
     let instance = Instance {
@@ -302,7 +304,8 @@ fn add_instance(region: &mut Region, lent: LentInstance, now: Millis) {
         tags: lent.tags,
         created: launched,
         launched,
-        ..Instance::record(lent.id, lent.instance_type, lent.image)
+        root_device: lent.root_device.unwrap_or(record.root_device),
+        ..record
     };
     region.instances.insert(instance.id.clone(), instance);
 }
