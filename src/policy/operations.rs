@@ -185,9 +185,12 @@ mod tests {
     /// Returns the sources in a folder and the folders below it.
     fn sources(folder: &Path) -> Vec<String> {
         let files = std::fs::read_dir(folder).unwrap();
-        let of_file = |path: &Path| match path.is_dir() {
-            true => sources(path),
-            false => vec![std::fs::read_to_string(path).unwrap()],
+        let of_file = |path: &Path| {
+            if path.is_dir() {
+                sources(path)
+            } else {
+                vec![std::fs::read_to_string(path).unwrap()]
+            }
         };
         files
             .flat_map(|file| of_file(&file.unwrap().path()))
