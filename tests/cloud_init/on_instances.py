@@ -273,6 +273,16 @@ def replace_package(host, package):
     assert "Setting up cloud-init" in shown, shown
 
 
+def metadata_has_no_ipv6_address(host):
+    """cloud-init takes the first answer of both addresses, also that of a proxy."""
+    program = (
+        "import os, requests; assert os.environ['http_proxy']; "
+        "requests.put('http://[fd00:ec2::254]/latest/api/token', timeout=60)"
+    )
+    shown = ssh(host, f'python3 -c "{program}" 2>&1 | tail -n 1')
+    assert "ConnectionError" in shown, shown
+
+
 def compare(names, key, group):
     """Runs each script by the first process of an instance, and by cloud-init."""
     here = {name: launch(SCRIPTS[name], key, group) for name in names}
@@ -301,6 +311,7 @@ def compare(names, key, group):
         for what, value in ours.items():
             if value != theirs[what]:
                 different.append(f"{name}: {what}:\n  here       {value}\n  cloud-init {theirs[what]}")
+    metadata_has_no_ipv6_address(address(real))
     ec2.terminate_instances(InstanceIds=[*here.values(), real])
     assert not different, "\n".join(different)
     print(f"{len(names)} scripts: run by cloud-init {which} and without it, with the same result")

@@ -58,11 +58,18 @@ pub(in super::super) const METADATA: (Ipv4Addr, u16) = (Ipv4Addr::new(169, 254, 
 pub(in super::super) const PATH: &str =
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// The hosts that programs reach without the proxy: the machine itself, and the
+/// metadata service by IPv4 and IPv6. No machine has an IPv6 network, and programs
+/// that try both addresses must find that out, and not the refusal of the proxy: the
+/// distribution's cloud-init takes the first answer, whichever it is. Programs differ
+/// in whether they compare an IPv6 address with or without its brackets.
+const WITHOUT_PROXY: &str = "localhost,127.0.0.1,::1,[::1],fd00:ec2::254,[fd00:ec2::254]";
+
 /// Returns the environment variables that direct programs to the proxy, except
 /// for these networks.
 pub(in super::super) fn proxy_variables(networks: &str) -> Vec<(String, String)> {
     let proxy = format!("http://{}:{}", PROXY.0, PROXY.1);
-    let direct = format!("localhost,127.0.0.1,{},{networks}", METADATA.0);
+    let direct = format!("{WITHOUT_PROXY},{},{networks}", METADATA.0);
     let both = |name: &str, value: &str| {
         let pair = |name: String| (name, value.to_owned());
         [pair(name.to_owned()), pair(name.to_uppercase())]
@@ -211,7 +218,9 @@ mod tests {
         let variables = proxy_variables("10.77.0.0/24");
         let find = |name: &str| variables.iter().find(|(key, _)| key == name);
         assert_eq!(find("HTTPS_PROXY").unwrap().1, "http://127.0.0.1:3128");
-        let direct = "localhost,127.0.0.1,169.254.169.254,10.77.0.0/24";
-        assert_eq!(find("no_proxy").unwrap().1, direct);
+        let direct: Vec<&str> = find("no_proxy").unwrap().1.split(',').collect();
+        for host in ["localhost", "::1", "169.254.169.254", "[fd00:ec2::254]", "10.77.0.0/24"] {
+            assert!(direct.contains(&host), "{direct:?}");
+        }
     }
 }
