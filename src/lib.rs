@@ -30,9 +30,11 @@
 //! | [`error`] | the error type: kind, message, hint; exit codes |
 //! | [`crash`] | places where the crash tests end the program |
 //!
-//! Three further packages are below `src`. `core` has what needs neither the AWS
+//! Five further packages are below `src`. `core` has what needs neither the AWS
 //! SDK nor Rhai: `error`, `report`, `ledger`, `crash` and the ssh client of
-//! `clients`. The compiler builds it while it works on the SDK. `localcloud` is EC2 and S3 on this
+//! `clients`. The compiler builds it while it works on the SDK. `clients` has the rest
+//! of that module, and is the only user of the SDK. `engine` has `context`, `script`,
+//! `primitives` and `teardown`. `localcloud` is EC2 and S3 on this
 //! machine, with instances made of Linux namespaces; it knows neither an AWS SDK
 //! nor Rhai, and only `cli` uses it. The SDKs reach it over TCP as they reach AWS,
 //! so no primitive can tell the difference. `private` checks that files belong to
@@ -110,14 +112,11 @@
 //! - A remote host never chooses a name, a place or a file type on this machine.
 //! - No code branches on the words of a message.
 
+pub use autorun_clients as clients;
 pub use autorun_core::{crash, error, ledger, report};
+pub use autorun_engine::{context, primitives, script, teardown};
 
 pub mod cli;
-pub mod clients;
-pub mod context;
 pub mod page;
 pub mod playbook;
 pub mod policy;
-pub mod primitives;
-pub mod script;
-pub mod teardown;

@@ -12,19 +12,19 @@ use serde_json::Value;
 
 use super::Environment;
 use super::source::{Base, Role, Source, Sso};
-use crate::clients::attempts::find;
-use crate::clients::aws_error::aws_error;
+use crate::attempts::find;
+use crate::aws_error::aws_error;
 use crate::error::{Error, ErrorKind};
 
 /// Creates the error for a missing region.
-pub(in crate::clients) fn no_region() -> Error {
+pub(crate) fn no_region() -> Error {
     Error::new(ErrorKind::InvalidOption, "no AWS region is configured").hint(
         "pass `--region eu-central-1`, set AWS_REGION, or put `region = ..` into ~/.aws/config",
     )
 }
 
 /// Creates the error for a region that the account has not enabled.
-pub(in crate::clients) fn region_not_enabled(region: &str) -> Error {
+pub(crate) fn region_not_enabled(region: &str) -> Error {
     denied(
         format!("the account has not enabled the region {region}"),
         format!(

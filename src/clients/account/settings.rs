@@ -5,15 +5,15 @@ use super::{Environment, Files, Section};
 
 /// The settings that the SDK would read by rules of its own.
 #[derive(Debug, Default)]
-pub(in crate::clients) struct Settings {
+pub(crate) struct Settings {
     /// The name of the profile.
-    pub(in crate::clients) name: String,
+    pub(crate) name: String,
     /// The profile's region, if the environment has none.
-    pub(in crate::clients) region: Option<String>,
+    pub(crate) region: Option<String>,
     /// S3's `addressing_style`.
-    pub(in crate::clients) addressing: Option<String>,
+    pub(crate) addressing: Option<String>,
     /// The file with the certificates to trust.
-    pub(in crate::clients) ca_bundle: Option<std::path::PathBuf>,
+    pub(crate) ca_bundle: Option<std::path::PathBuf>,
     profile: Section,
     services: Section,
     environment: Environment,
@@ -48,7 +48,7 @@ impl Settings {
     /// Returns the URL that the environment or the profile sets for a service:
     /// the environment has precedence, and what is for one service has
     /// precedence over what is for all.
-    pub(in crate::clients) fn endpoint(&self, service: &str) -> Option<String> {
+    pub(crate) fn endpoint(&self, service: &str) -> Option<String> {
         let ignored = self.flag(
             "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
             "ignore_configured_endpoint_urls",
@@ -68,7 +68,7 @@ impl Settings {
 
     /// Returns a setting that is `true` or `false`, of the environment or of the
     /// profile.
-    pub(in crate::clients) fn flag(&self, variable: &str, key: &str) -> Option<bool> {
+    pub(crate) fn flag(&self, variable: &str, key: &str) -> Option<bool> {
         let value = self.environment.get(variable).or(self.set(key))?;
         Some(value.eq_ignore_ascii_case("true"))
     }

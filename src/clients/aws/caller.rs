@@ -9,11 +9,11 @@ use aws_sdk_ec2::config::timeout::TimeoutConfig;
 use aws_sdk_ec2::types::{self, Filter};
 
 use super::Aws;
-use crate::clients::account::region_not_enabled;
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::calls::Service;
-use crate::clients::signed::global;
+use crate::account::region_not_enabled;
+use crate::aws_error::{Code, aws_error, code};
+use crate::calls::Service;
 use crate::error::Result;
+use crate::signed::global;
 
 /// The timeout of each query here.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,7 +26,7 @@ impl Aws {
     ///
     /// Throws the same kinds as [`Self::ec2`], but does not fail if STS does
     /// not answer: no operation depends on the account id.
-    pub(in crate::clients) async fn account(&self) -> Result<String> {
+    pub(crate) async fn account(&self) -> Result<String> {
         match self.caller().await? {
             Ok(account) => Ok(account),
             Err(error) => {
@@ -40,7 +40,7 @@ impl Aws {
     /// known.
     ///
     /// Throws the same kinds as [`Self::ec2`].
-    pub(in crate::clients) async fn caller(&self) -> Result<Result<String>> {
+    pub(crate) async fn caller(&self) -> Result<Result<String>> {
         let config = &self.config().await?.sdk;
         let endpoint = &self.options.endpoints.sts;
         // AWS's STS knows nothing about the account behind another endpoint.

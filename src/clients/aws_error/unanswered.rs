@@ -1,6 +1,6 @@
 //! Errors of requests without a response: no credentials, no connection.
 
-use crate::clients::attempts::{NotSent, Place, find};
+use crate::attempts::{NotSent, Place, find};
 use crate::error::{Error, ErrorKind};
 
 /// Creates the error for a request without a response: no credentials, no

@@ -8,9 +8,9 @@ use super::marked::Marked;
 use super::security_groups::Deletion;
 use super::tags::{filter, marks, tag_specification};
 use super::{Ec2, once};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
+use crate::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
 
 /// An Elastic IP address of the account.
 #[derive(Clone, Debug, Default)]

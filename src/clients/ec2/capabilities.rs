@@ -4,8 +4,8 @@ use aws_sdk_ec2::types::{AccountAttribute, LocationType};
 
 use super::Ec2;
 use super::tags::filter;
-use crate::clients::account::region_not_enabled;
-use crate::clients::aws_error::{Code, aws_error, code};
+use crate::account::region_not_enabled;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::Result;
 
 impl Ec2<'_> {

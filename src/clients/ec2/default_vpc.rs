@@ -2,7 +2,7 @@
 
 use super::Ec2;
 use super::tags::filter;
-use crate::clients::aws_error::{Code, aws_error, code};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::Result;
 
 impl Ec2<'_> {

@@ -4,7 +4,7 @@ use aws_smithy_types::body::SdkBody;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::Ec2;
-use crate::clients::aws_error::{Code, aws_error_of, code};
+use crate::aws_error::{Code, aws_error_of, code};
 use crate::error::{Error, Result};
 
 /// The version of EC2's API.

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Ec2;
 use super::publishers::{self, AMAZON_LINUX_2023, default_user};
 use super::tags::filter;
-use crate::clients::aws_error::aws_error;
-use crate::clients::marks::USER_TAG;
+use crate::aws_error::aws_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::marks::USER_TAG;
 
 /// A machine image.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

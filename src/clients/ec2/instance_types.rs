@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Ec2;
 use super::tags::filter;
-use crate::clients::aws_error::aws_error;
+use crate::aws_error::aws_error;
 use crate::error::{Error, ErrorKind, Result};
 
 /// An instance type as EC2 describes it.

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Ec2;
 use super::tags::{aws_tags, filter, marks};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
+use crate::marks::{Marks, RESOURCE_TAG, Tags};
 
 /// The state of an instance, as EC2 reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -5,9 +5,9 @@ use aws_sdk_ec2::types::ResourceType;
 
 use super::Ec2;
 use super::tags::{marks, tag_specification};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, Tags};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::Result;
+use crate::marks::{Marks, Tags};
 
 impl Ec2<'_> {
     /// Imports a public key. Returns the key pair's id.

@@ -16,9 +16,9 @@ use super::Ec2;
 use super::images::Image;
 use super::instances::{Instance, instance};
 use super::tags::aws_tags;
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::Tags;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
+use crate::marks::Tags;
 
 /// The longest user data that EC2 accepts, in bytes before base64.
 pub const LONGEST_USER_DATA: usize = 16 * 1024;

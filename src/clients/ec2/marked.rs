@@ -5,9 +5,9 @@ use aws_sdk_ec2::types::{Reservation, SecurityGroup};
 use super::Ec2;
 use super::instances::{InstanceState, instance};
 use super::tags::{filter, marks};
-use crate::clients::aws_error::aws_error;
-use crate::clients::marks::{Marks, OWNER_TAG};
+use crate::aws_error::aws_error;
 use crate::error::Result;
+use crate::marks::{Marks, OWNER_TAG};
 
 /// An EC2 resource with its marks.
 #[derive(Clone, Debug)]

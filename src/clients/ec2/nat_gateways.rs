@@ -5,9 +5,9 @@ use aws_sdk_ec2::types::{NatGateway, NatGatewayAddress, NatGatewayState};
 use super::Ec2;
 use super::security_groups::Deletion;
 use super::tags::{filter, marks};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::Marks;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{ErrorKind, Result};
+use crate::marks::Marks;
 
 /// The state of a NAT gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use super::marked::marked_group;
 use super::nat_gateways::Nat;
 use super::networks::NetworkPart;
 use super::tags::{filter, marks};
-use crate::clients::aws_error::aws_error;
-use crate::clients::marks::Marks;
+use crate::aws_error::aws_error;
 use crate::error::Result;
+use crate::marks::Marks;
 
 /// What is in a VPC.
 #[derive(Debug, Default)]

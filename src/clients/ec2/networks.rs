@@ -10,9 +10,9 @@ use super::marked::Marked;
 use super::security_groups::Deletion;
 use super::tags::{filter, tag_specification};
 use super::{Ec2, once};
-use crate::clients::aws_error::{Code, OperationError, aws_error, code};
-use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
+use crate::aws_error::{Code, OperationError, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
+use crate::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
 
 /// A kind of part of a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

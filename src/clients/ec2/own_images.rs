@@ -6,9 +6,9 @@ use super::Ec2;
 use super::images::{Image, image};
 use super::marked::Marked;
 use super::tags::{filter, marks, tag_specification};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::Result;
+use crate::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
 
 /// The parameters of `CreateImage`.
 #[derive(Clone, Copy, Debug)]

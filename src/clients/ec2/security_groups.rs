@@ -10,10 +10,10 @@ use aws_sdk_ec2::types::{
 use super::Ec2;
 use super::marked::{Marked, marked_group};
 use super::tags::{filter, marks, tag_specification};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, RESOURCE_TAG, Tags};
-use crate::clients::pace;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
+use crate::marks::{Marks, RESOURCE_TAG, Tags};
+use crate::pace;
 
 /// A security group rule.
 #[derive(Clone, Debug)]

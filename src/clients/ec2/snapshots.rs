@@ -7,9 +7,9 @@ use aws_sdk_ec2::types::{self, Filter, ResourceType};
 use super::marked::Marked;
 use super::tags::{filter, marks, tag_specification};
 use super::{Ec2, once};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::Result;
+use crate::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
 
 /// How far EC2 is with a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use super::Ec2;
 use super::marked::Marked;
 use super::security_groups::Deletion;
 use super::tags::{filter, marks, tag_specification};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
+use crate::marks::{Marks, OWNER_TAG, RESOURCE_TAG, Tags};
 
 /// The parameters of `CreateVolume`.
 #[derive(Clone, Copy, Debug)]

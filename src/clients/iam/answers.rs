@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::clients::marks::Marks;
+use crate::marks::Marks;
 
 /// Returns code and message of an error answer.
 pub(super) fn reason(answer: &str) -> (String, String) {

@@ -3,9 +3,9 @@
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration, Tag, Tagging};
 
 use super::S3;
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::{Marks, Tags};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
+use crate::marks::{Marks, Tags};
 
 /// The region that S3 does not accept as a location constraint.
 const US_EAST_1: &str = "us-east-1";

@@ -8,9 +8,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::pieces::{LARGEST, pieces};
 use super::upload_id::UploadId;
 use super::{S3, keys};
-use crate::clients::aws_error::aws_error;
-use crate::clients::marks::RESOURCE_METADATA;
+use crate::aws_error::aws_error;
 use crate::error::{Error, Result};
+use crate::marks::RESOURCE_METADATA;
 
 /// The size of a part of a copy, unless the object needs more than 10,000.
 const PART: u64 = 512 << 20;

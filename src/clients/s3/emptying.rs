@@ -4,7 +4,7 @@ use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
 use aws_sdk_s3::types::{Delete, EncodingType, ObjectIdentifier};
 
 use super::{S3, keys};
-use crate::clients::aws_error::{Code, aws_error, code};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The maximum number of objects that one request can delete, AWS's limit.

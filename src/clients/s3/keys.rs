@@ -89,7 +89,7 @@ pub fn of_path(path: &str) -> Result<String> {
 
 /// Returns why a bucket policy cannot apply to this key alone, or `None` if it
 /// can.
-pub(in crate::clients) fn policy_fault(key: &str) -> Option<&'static str> {
+pub(crate) fn policy_fault(key: &str) -> Option<&'static str> {
     if key.contains(['*', '?']) {
         Some("in a bucket policy, `*` and `?` match other keys as well")
     } else if key.contains("${") {

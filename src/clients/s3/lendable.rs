@@ -6,7 +6,7 @@ use aws_sdk_s3::primitives::ByteStream;
 
 use super::S3;
 use super::transfer::broken;
-use crate::clients::aws_error::aws_error;
+use crate::aws_error::aws_error;
 use crate::error::Result;
 
 /// What a `HEAD` request shows of an object.

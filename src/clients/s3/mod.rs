@@ -6,7 +6,7 @@
 use aws_sdk_s3::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::clients::aws_error::Code;
+use crate::aws_error::Code;
 
 mod addressing;
 mod buckets;

@@ -19,9 +19,9 @@ use super::crc::{Counting, Crc, OF_UPLOADS};
 use super::pieces::{Piece, pieces};
 use super::upload_id::UploadId;
 use super::{Content, S3};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::RESOURCE_METADATA;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
+use crate::marks::RESOURCE_METADATA;
 use crate::report::{Meter, Reporter};
 
 /// The size in bytes above which a file is uploaded in parts.

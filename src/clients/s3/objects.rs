@@ -9,9 +9,9 @@ use super::S3;
 use super::crc::Crc;
 use super::pieces::Piece;
 use super::transfer::broken;
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::marks::RESOURCE_METADATA;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
+use crate::marks::RESOURCE_METADATA;
 use crate::report::Reporter;
 
 /// AWS's limit for the validity of a presigned URL.

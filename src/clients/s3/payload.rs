@@ -34,7 +34,7 @@ const BUFFER: usize = 128 << 10;
 
 /// Reads the contents of uploads.
 #[derive(Debug)]
-pub(in crate::clients) struct Payloads {
+pub(crate) struct Payloads {
     memory: Semaphore,
     /// Whether another machine could change contents on their way, so that signatures
     /// must cover them.
@@ -42,7 +42,7 @@ pub(in crate::clients) struct Payloads {
 }
 
 impl Payloads {
-    pub(in crate::clients) fn new(is_open: bool) -> Self {
+    pub(crate) fn new(is_open: bool) -> Self {
         Self {
             memory: Semaphore::new(units(MEMORY)),
             is_open,

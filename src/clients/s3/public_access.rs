@@ -10,8 +10,8 @@ use aws_sdk_s3::types::PublicAccessBlockConfiguration;
 use serde_json::{Value, json};
 
 use super::S3;
-use crate::clients::Pace;
-use crate::clients::aws_error::{Code, OperationError, aws_error, code};
+use crate::Pace;
+use crate::aws_error::{Code, OperationError, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long S3 may show Block Public Access as it was before a change.

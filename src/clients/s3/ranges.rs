@@ -14,9 +14,9 @@ use super::S3;
 use super::crc::{Counting, Crc, Whole};
 use super::pieces::{Piece, pieces};
 use super::transfer::broken;
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::pace;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pace;
 use crate::report::Meter;
 
 /// The size in bytes above which an object is downloaded in ranges.

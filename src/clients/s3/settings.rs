@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::S3;
-use crate::clients::aws_error::{Code, aws_error, code};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, Result};
 
 /// The server-side encryption of new objects, by S3's names.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ranges::{IN_RANGES_ABOVE, Version};
 use super::{S3, keys};
-use crate::clients::aws_error::{Code, aws_error, code};
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Meter, Reporter};
 

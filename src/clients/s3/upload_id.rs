@@ -8,9 +8,9 @@ use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUpl
 use aws_sdk_s3::types::EncodingType;
 
 use super::{S3, keys};
-use crate::clients::aws_error::{Code, aws_error, code};
-use crate::clients::pace;
+use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pace;
 
 /// The pauses before the second and the last attempt to begin an upload.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::answers::{Invocation, Managed, Output};
 use super::{Repeat, Ssm};
-use crate::clients::calls::Service;
+use crate::calls::Service;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The document that runs shell commands.

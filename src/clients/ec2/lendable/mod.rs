@@ -13,7 +13,7 @@ use super::Ec2;
 use super::images::user;
 use super::instances::instance;
 use super::tags::filter;
-use crate::clients::aws_error::aws_error;
+use crate::aws_error::aws_error;
 use crate::error::Result;
 
 /// The name of a filter, and the values of which one must match.

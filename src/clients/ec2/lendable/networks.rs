@@ -10,7 +10,7 @@ use super::super::Ec2;
 use super::super::security_groups::rules;
 use super::super::tags::filter;
 use super::tags;
-use crate::clients::aws_error::aws_error;
+use crate::aws_error::aws_error;
 use crate::error::Result;
 
 impl Ec2<'_> {

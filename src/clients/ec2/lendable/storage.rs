@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::Ec2;
 use super::{Wanted, all, tags};
-use crate::clients::aws_error::aws_error;
+use crate::aws_error::aws_error;
 use crate::error::Result;
 
 impl Ec2<'_> {

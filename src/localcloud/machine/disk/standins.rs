@@ -219,7 +219,13 @@ mod tests {
         let find = |name: &str| variables.iter().find(|(key, _)| key == name);
         assert_eq!(find("HTTPS_PROXY").unwrap().1, "http://127.0.0.1:3128");
         let direct: Vec<&str> = find("no_proxy").unwrap().1.split(',').collect();
-        for host in ["localhost", "::1", "169.254.169.254", "[fd00:ec2::254]", "10.77.0.0/24"] {
+        for host in [
+            "localhost",
+            "::1",
+            "169.254.169.254",
+            "[fd00:ec2::254]",
+            "10.77.0.0/24",
+        ] {
             assert!(direct.contains(&host), "{direct:?}");
         }
     }

@@ -3,6 +3,9 @@
 //! Each client maps foreign errors to [`crate::error::ErrorKind`] once. The AWS
 //! SDK is loaded at the first AWS call, so a playbook without AWS never loads
 //! it.
+//!
+//! They are a package of their own because only they use the SDK: the compiler needs
+//! much memory for the package above while it works on EC2's.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,8 +23,9 @@ pub use pace::Pace;
 use s3::{Published, Publishing, keys as object_keys};
 pub use signed_url::SignedUrl;
 
-use crate::error::Result;
-use crate::report::Reporter;
+use autorun_core::{crash, error, report};
+use error::Result;
+use report::Reporter;
 
 mod account;
 mod attempts;

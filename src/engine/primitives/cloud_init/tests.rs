@@ -54,7 +54,10 @@ const NOT_YAML: [&str; 3] = [
 ];
 
 fn corpus() -> BTreeMap<String, Value> {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cloud_init/corpus.json");
+    let file = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/cloud_init/corpus.json"
+    );
     serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
 }
 
