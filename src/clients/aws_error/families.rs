@@ -473,7 +473,7 @@ mod tests {
     /// Every code has a golden text, so that a person has read its output.
     #[test]
     fn every_code_has_a_golden_text() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/diagnostics");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/diagnostics");
         let golden: String = std::fs::read_dir(folder)
             .unwrap()
             .map(|entry| entry.unwrap().path())
