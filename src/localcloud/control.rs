@@ -41,6 +41,8 @@ impl Front {
                 self.plans.forget(run_of(&request).as_deref());
                 json_body(&json!({}))
             }
+            #[cfg(feature = "judgements")]
+            (&Method::POST, "judgements") => json_body(&super::authorization::take_judgements()),
             (&Method::PUT, "lent") => self.lend(request, visitor).await,
             (&Method::POST, "down") => {
                 self.end.cancel();

@@ -58,8 +58,9 @@ let group = create_security_group("sweep", #{ ingress: [#{ port: 22 }] });
 launch_instance(#{ name: "sweep-web", iam_profile: role.profile, key_pair: key,
     security_groups: [group], tags: #{ role: "web" },
     // Nothing is updated.
-    user_data: "#!/bin/sh\nfor name in apt-get dnf; do\nln -sf /bin/true \
-/usr/local/sbin/$name; done\n" });
+    user_data: `#!/bin/sh
+for name in apt-get dnf; do ln -sf /bin/true /usr/local/sbin/$name; done
+` });
 """
 
 FORGET = """

@@ -87,6 +87,12 @@ impl Guard {
 
     /// Checks whether the policy allows each of the needs.
     pub(crate) fn check(&self, needs: impl IntoIterator<Item = Need>) -> Result<(), Denial> {
+        #[cfg(feature = "judgements")]
+        let needs = {
+            let needs: Vec<Need> = needs.into_iter().collect();
+            super::judgements::keep(self, &needs);
+            needs
+        };
         let mut silent = None;
         for need in needs {
             let need = self.completed(need);
@@ -144,7 +150,7 @@ impl Denial {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "judgements"))]
 impl Guard {
     /// Returns a need with all its values, and the verdict of the policy.
     pub(super) fn judged(&self, need: Need) -> (Need, Verdict) {

@@ -17,6 +17,8 @@ mod condition;
 mod document;
 mod flaw;
 mod guard;
+#[cfg(any(test, feature = "judgements"))]
+mod judgements;
 mod keys;
 mod listed;
 mod mistake;
@@ -33,6 +35,8 @@ pub(crate) use condition::Condition;
 pub(crate) use document::read as read_document;
 pub(crate) use flaw::Flaw;
 pub(crate) use guard::{Denial, Guard, Need};
+#[cfg(feature = "judgements")]
+pub(crate) use judgements::take as take_judgements;
 pub(crate) use keys::known_in_buckets;
 pub(crate) use listed::Listed;
 pub use mistake::Mistake;

@@ -1,6 +1,8 @@
-//! Compares the verdicts on recorded requests with those of a simulator that others
-//! wrote. `tests/cloud/authorization/simulate.mjs` renews the simulator's verdicts;
-//! `BLESS=1` writes the needs of which it judges each.
+//! Compares the verdicts on requests with those of a simulator that others wrote:
+//! requests that were written to try the language of policies, and requests of real
+//! runs. `tests/cloud/authorization/simulate.mjs` renews the simulator's verdicts.
+//! `BLESS=1` writes the needs of which it judges each; `tests/policy/recorded.py`
+//! records those of real runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::guard::{Guard, Need};
-use super::policy::{Policy, Verdict};
+use super::judgements::{Judged, word};
+use super::policy::Policy;
 
 /// The account of the requests.
 pub(crate) const ACCOUNT: &str = "123456789012";
@@ -34,7 +37,7 @@ pub(crate) struct Row {
     pub(crate) region: String,
     pub(crate) request: Request,
     #[serde(default)]
-    needs: Vec<RecordedNeed>,
+    needs: Vec<Judged>,
 }
 
 /// A request, in the form of its service.
@@ -54,43 +57,6 @@ pub(crate) enum Request {
     },
 }
 
-#[derive(Debug, Deserialize, PartialEq, Serialize)]
-struct RecordedNeed {
-    action: String,
-    resource: String,
-    values: BTreeMap<String, Value>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    verdict: Option<String>,
-}
-
-impl RecordedNeed {
-    fn new(need: &Need) -> Self {
-        let value = |key: &str, values: &[String]| match values {
-            // The only key that has several values.
-            [value] if key != "aws:tagkeys" => Value::from(value.as_str()),
-            values => Value::from(values),
-        };
-        let values = need.values.iter();
-        Self {
-            action: need.action.clone(),
-            resource: need.resource.clone(),
-            values: values
-                .map(|(key, values)| (key.to_owned(), value(key, values)))
-                .collect(),
-            verdict: None,
-        }
-    }
-}
-
-/// Returns the simulator's word for a verdict.
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Allowed => "Allowed",
-        Verdict::Denied => "ExplicitlyDenied",
-        Verdict::Silent => "ImplicitlyDenied",
-    }
-}
-
 /// Checks the requests for which `needs` returns what they need.
 pub(crate) fn check(mut needs: impl FnMut(&Row) -> Option<Vec<Need>>) {
     let _only = FILE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,13 +74,8 @@ pub(crate) fn check(mut needs: impl FnMut(&Row) -> Option<Vec<Need>>) {
             Timestamp::constant(1_800_000_000, 0),
         );
         let guard = Guard::of_user(Arc::new(policy), ACCOUNT, &row.region, sender);
-        let judged = needs.into_iter().map(|need| guard.judged(need));
-        let ours: Vec<RecordedNeed> = judged
-            .map(|(need, verdict)| RecordedNeed {
-                verdict: Some(word(verdict).to_owned()),
-                ..RecordedNeed::new(&need)
-            })
-            .collect();
+        let judged = needs.into_iter().map(|need| Judged::new(&guard, need));
+        let ours: Vec<Judged> = judged.collect();
         if blesses {
             row.needs = ours;
             row.needs.iter_mut().for_each(|need| need.verdict = None);
@@ -127,4 +88,45 @@ pub(crate) fn check(mut needs: impl FnMut(&Row) -> Option<Vec<Need>>) {
         let text = serde_json::to_string_pretty(&recorded).unwrap();
         fs::write(&file, text + "\n").unwrap();
     }
+}
+
+/// Requests of real runs.
+#[derive(Deserialize)]
+struct OfRuns {
+    /// The policies of playbooks, by their names.
+    policies: BTreeMap<String, Value>,
+    requests: Vec<OfRun>,
+}
+
+#[derive(Deserialize)]
+struct OfRun {
+    name: String,
+    /// The name of a policy, or a policy.
+    policy: Value,
+    needs: Vec<Judged>,
+}
+
+#[test]
+fn requests_of_real_runs_are_judged_as_by_another_simulator() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let file = root.join("tests/policy/recorded.json");
+    let recorded: OfRuns = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let mut verdicts: BTreeMap<&str, usize> = BTreeMap::new();
+    for request in &recorded.requests {
+        let named = request.policy.as_str().map(|name| &recorded.policies[name]);
+        let policy = named.unwrap_or(&request.policy).to_string();
+        let policy = Policy::parse(&policy).unwrap();
+        for need in &request.needs {
+            let ours = word(policy.verdict(&need.need()));
+            let about = format!("{}: {} on {}", request.name, need.action, need.resource);
+            assert_eq!(Some(ours), need.verdict.as_deref(), "{about}");
+            *verdicts.entry(ours).or_default() += 1;
+        }
+    }
+    // Verdicts of each kind were compared.
+    assert!(recorded.requests.len() >= 30);
+    assert!(
+        verdicts.len() == 3 && verdicts.values().all(|count| *count >= 3),
+        "{verdicts:?}"
+    );
 }

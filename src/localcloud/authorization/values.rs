@@ -32,7 +32,7 @@ impl Values {
     }
 
     /// Returns the keys and their values.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "judgements"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[String])> {
         let all = self.0.iter();
         all.map(|(key, values)| (key.as_str(), values.as_slice()))

@@ -1,35 +1,37 @@
 #!/usr/bin/env node
-// simulate.mjs MODULES: writes the verdicts of an IAM simulator that others wrote, the
-// npm package @cloud-copilot/iam-simulate, into requests.json. MODULES is the directory
-// node_modules with it:
+// simulate.mjs MODULES [FILE]: writes the verdicts of an IAM simulator that others
+// wrote, the npm package @cloud-copilot/iam-simulate, into a file: requests.json, or
+// tests/policy/recorded.json. MODULES is the directory node_modules with it:
 //
 //     npm install --prefix DIR @cloud-copilot/iam-simulate
 //     tests/cloud/authorization/simulate.mjs DIR/node_modules
 //
 // A request is allowed if each of its needs is. The needs are written by a unit test
-// (BLESS=1), which compares them and its own verdicts with the file.
+// (BLESS=1), which compares them and its own verdicts with the file. Those of real runs
+// are written by tests/policy/recorded.py.
 import { readFileSync, writeFileSync } from 'node:fs'
 
-const [modules] = process.argv.slice(2)
+const [modules, given] = process.argv.slice(2)
 const simulator = `${modules}/@cloud-copilot/iam-simulate`
 const { version } = JSON.parse(readFileSync(`${simulator}/package.json`))
 const { runSimulation } = await import(new URL(`file://${simulator}/dist/esm/index.js`))
-const file = new URL('requests.json', import.meta.url)
+const file = given ?? new URL('requests.json', import.meta.url)
 const recorded = JSON.parse(readFileSync(file))
 
-const ACCOUNT = '123456789012'
 let wrong = 0
 
 for (const row of recorded.requests) {
+  // The policies of playbooks have names.
+  const policy = typeof row.policy === 'string' ? recorded.policies[row.policy] : row.policy
   for (const need of row.needs) {
     const result = await runSimulation({
       request: {
-        principal: `arn:aws:iam::${ACCOUNT}:user/autorun`,
+        principal: need.values['aws:principalarn'],
         action: need.action,
-        resource: { resource: need.resource, accountId: ACCOUNT },
+        resource: { resource: need.resource, accountId: need.values['aws:principalaccount'] },
         contextVariables: need.values,
       },
-      identityPolicies: [{ name: 'policy', policy: row.policy }],
+      identityPolicies: [{ name: 'policy', policy }],
       serviceControlPolicies: [],
       resourceControlPolicies: [],
     }, {})
