@@ -6,8 +6,8 @@ use std::path::Path;
 use rhai::{Engine, Scope};
 
 use super::buffers::Buffers;
-use super::check::Finding;
 use super::check::rules::{DECLARATION, MISSING_FILE};
+use super::check::{Finding, Subject};
 use super::loading::{LoadError, Loader};
 use super::source_file::SourceFile;
 use super::stack::on_large_stack;
@@ -74,9 +74,9 @@ impl Compiled {
         })
     }
 
-    /// Returns the mistakes for which no run begins.
-    fn faults(&self) -> Vec<Finding> {
-        check::faults(&self.engine, &self.path, &self.files)
+    /// Returns what a check is about.
+    fn subject(&self) -> Subject<'_> {
+        Subject::new(&self.engine, &self.path, &self.files)
     }
 
     /// Returns the secrets that stand in the files.
@@ -111,7 +111,8 @@ impl Playbook {
                 };
             }
         };
-        let mut findings = compiled.faults();
+        let subject = compiled.subject();
+        let mut findings = check::faults(&subject);
         let declared = compiled.variables.as_ref();
         let declared = declared.map_err(Clone::clone);
         let wrong = declared.and_then(|all| variables::check_secrets(all)).err();
@@ -123,11 +124,7 @@ impl Playbook {
             !findings.iter().any(|found| line(found) == error.place.line)
         });
         findings.extend(wrong.map(|error| Finding::new(&DECLARATION, error)));
-        findings.extend(check::findings(
-            &compiled.engine,
-            &compiled.path,
-            &compiled.files,
-        ));
+        findings.extend(check::findings(&subject));
         // The same place may break a rule of each pass.
         let mut seen = BTreeSet::new();
         findings.retain(|finding| seen.insert(finding.identity()));
@@ -150,7 +147,8 @@ impl Playbook {
 
     fn loaded(path: &Path) -> std::result::Result<Self, LoadError> {
         let compiled = Compiled::read(path, &Buffers::default())?;
-        let faults = compiled.faults();
+        // The mistakes for which no run begins.
+        let faults = check::faults(&compiled.subject());
         if !faults.is_empty() {
             return Err(LoadError {
                 findings: faults,
@@ -205,7 +203,8 @@ impl Playbook {
     /// read.
     #[must_use]
     pub fn unreadable_files(&self) -> Vec<Finding> {
-        let mut findings = check::findings(&self.engine, &self.path, &self.files);
+        let subject = Subject::new(&self.engine, &self.path, &self.files);
+        let mut findings = check::findings(&subject);
         findings.retain(|finding| finding.rule.code == MISSING_FILE.code);
         findings
     }

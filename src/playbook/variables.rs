@@ -1,6 +1,6 @@
 //! Variables of a playbook, read from the compiled script before the run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rhai::{ASTNode, Expr, FnCallExpr, Position, Stmt};
 use serde_json::Value;
@@ -67,11 +67,12 @@ pub(super) fn declared(main: &str, files: &BTreeMap<String, SourceFile>) -> Resu
 fn in_file(path: &str, file: &SourceFile) -> Result<Vec<Declared>> {
     let top: Vec<(&FnCallExpr, Position)> =
         file.ast.statements().iter().filter_map(top_level).collect();
+    let known: BTreeSet<Position> = top.iter().map(|(_, position)| *position).collect();
     // A declaration anywhere else would be found only during the run.
     let mut stray = None;
     file.ast.walk(&mut |nodes| {
         if let Some((_, position)) = nodes.last().and_then(any_call)
-            && !top.iter().any(|(_, known)| *known == position)
+            && !known.contains(&position)
         {
             stray = Some(position);
         }

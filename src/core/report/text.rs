@@ -116,11 +116,15 @@ fn wrap_line(line: &str, indent: usize, columns: usize) -> String {
 /// Returns the candidate most similar to `name`, if one is similar enough to be a
 /// misspelling of it.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let length = name.chars().count();
+    // One typo, and another one for every four letters.
+    let tolerated = |c: &str| 1 + name.len().min(c.len()) / 4;
     candidates
         .into_iter()
+        // Most candidates are too short or too long, which is found out faster.
+        .filter(|c| c.chars().count().abs_diff(length) <= tolerated(c))
         .map(|c| (strsim::damerau_levenshtein(name, c), c))
-        // One typo, and another one for every four letters.
-        .filter(|(distance, c)| *distance <= 1 + name.len().min(c.len()) / 4)
+        .filter(|(distance, c)| *distance <= tolerated(c))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
 }

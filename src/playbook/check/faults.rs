@@ -2,66 +2,56 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rhai::{AST, ASTNode, Engine, Expr};
+use rhai::{AST, ASTNode, Expr};
 use serde_json::Value;
 
 use super::calls::{Call, Functions, call, modules, variables};
 use super::finding::Finding;
-use super::variables::Facts;
+use super::subject::{Examined, Subject};
 use super::{literals, results};
 use crate::playbook::literal::literal;
 use crate::playbook::source_file::SourceFile;
 
-/// Returns all faults in all files.
-pub(in crate::playbook) fn faults(
-    engine: &Engine,
-    main: &str,
-    files: &BTreeMap<String, SourceFile>,
-) -> Vec<Finding> {
-    // The faults of the playbook come first, then those of its imports.
-    let mut ordered: Vec<_> = files.iter().collect();
-    ordered.sort_by_key(|(path, _)| path.as_str() != main);
-    let mut faults = Vec::new();
-    // Functions that the playbook defines take precedence over primitives, also in
-    // imported files.
-    let mut own = BTreeSet::new();
-    for (path, file) in ordered {
-        if path == main {
-            own = functions(&file.ast);
-        }
-        let own: BTreeSet<String> = own.union(&functions(&file.ast)).cloned().collect();
-        let known = Functions::in_file(engine, &file.ast);
-        let modules = modules(path, &file.ast, files);
-        let variables = variables(&file.ast);
-        let facts = Facts::of(&file.ast, &own);
-        let mut here = Vec::new();
-        file.ast.walk(&mut |nodes| {
-            let Some((call, position)) = nodes.last().and_then(call) else {
-                return true;
-            };
-            let checked = Call {
-                expr: call,
-                position,
-                path,
-                values: facts.values(nodes),
-            };
-            let unknown = checked.unknown(&known, &modules, &variables);
-            if unknown.is_none() && !own.contains(call.name.as_str()) {
-                here.extend(literals::wrong_argument(&checked));
-                here.extend(literals::wrong_options(&checked));
-            }
-            here.extend(unknown);
-            true
-        });
-        here.extend(results::unknown_fields(path, &file.ast, &own, &facts));
-        here.sort_by_key(Finding::spot);
-        faults.append(&mut here);
-    }
-    faults
+/// Returns all faults in all files. The faults of the playbook come first, then those of
+/// its imports.
+pub(in crate::playbook) fn faults(subject: &Subject) -> Vec<Finding> {
+    let all = subject.examined.iter();
+    all.flat_map(|file| faults_of(subject, file)).collect()
 }
 
-fn functions(ast: &AST) -> BTreeSet<String> {
-    ast.iter_fn_def().map(|f| f.name.to_string()).collect()
+fn faults_of(subject: &Subject, file: &Examined) -> Vec<Finding> {
+    let Examined {
+        path,
+        source,
+        own,
+        facts,
+    } = file;
+    let ast = &source.ast;
+    let known = Functions::in_file(subject.engine, ast);
+    let modules = modules(path, ast, subject.files);
+    let variables = variables(ast);
+    let mut here = Vec::new();
+    ast.walk(&mut |nodes| {
+        let Some((call, position)) = nodes.last().and_then(call) else {
+            return true;
+        };
+        let checked = Call {
+            expr: call,
+            position,
+            path,
+            values: facts.values(nodes),
+        };
+        let unknown = checked.unknown(&known, &modules, &variables);
+        if unknown.is_none() && !own.contains(call.name.as_str()) {
+            here.extend(literals::wrong_argument(&checked));
+            here.extend(literals::wrong_options(&checked));
+        }
+        here.extend(unknown);
+        true
+    });
+    here.extend(results::unknown_fields(path, ast, own, facts));
+    here.sort_by_key(Finding::spot);
+    here
 }
 
 /// Returns the names of all functions that are called in any file: as functions, as

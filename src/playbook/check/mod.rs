@@ -12,6 +12,7 @@ pub(super) use faults::{called, faults, places};
 pub(super) use known::{Known, Reader, Variables};
 pub(super) use lints::READ as FILE_ARGUMENTS;
 pub(super) use more::findings;
+pub(super) use subject::Subject;
 pub(super) use syntax::{endless, explain as explain_syntax};
 pub(super) use unused_results::unused_results;
 pub(super) use written::{Literal, kind_of_var};
@@ -30,6 +31,7 @@ mod literals;
 mod more;
 mod results;
 pub(super) mod rules;
+mod subject;
 mod syntax;
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,14 @@
 //! What `autorun check` finds beyond the faults, and the comments that silence it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use rhai::Engine;
+use std::collections::BTreeSet;
 
 use super::called;
 use super::finding::Finding;
 use super::lints::{self, File, Methods};
 use super::rules::{Rule, UNKNOWN_ALLOWANCE};
-use super::variables::Facts;
+use super::subject::{Examined, Subject};
 use crate::error::{Error, ErrorKind, Place};
 use crate::playbook::scan::{Part, Scan};
-use crate::playbook::source_file::SourceFile;
 use crate::report::text;
 
 /// The beginning of a comment that silences a line.
@@ -19,46 +16,47 @@ const ALLOW: &str = "autorun: allow";
 
 /// Returns what these checks find in the files that compiled, in the order of their
 /// places; the playbook's own file first.
-pub(in crate::playbook) fn findings(
-    engine: &Engine,
-    main: &str,
-    files: &BTreeMap<String, SourceFile>,
+pub(in crate::playbook) fn findings(subject: &Subject) -> Vec<Finding> {
+    let methods = Methods::of(subject.engine, subject.files);
+    let called = called(subject.files);
+    let all = subject.examined.iter();
+    all.flat_map(|file| findings_of(subject, file, &methods, &called))
+        .collect()
+}
+
+fn findings_of(
+    subject: &Subject,
+    examined: &Examined,
+    methods: &Methods,
+    called: &BTreeSet<String>,
 ) -> Vec<Finding> {
-    let methods = Methods::of(engine, files);
-    let called = called(files);
-    let own_of = |file: &SourceFile| -> BTreeSet<String> {
-        file.ast.iter_fn_def().map(|f| f.name.to_string()).collect()
+    let Examined {
+        path,
+        source,
+        own,
+        facts,
+    } = examined;
+    let scan = Scan::of(&source.text);
+    let file = File {
+        path,
+        ast: &source.ast,
+        scan: &scan,
+        own,
+        facts,
     };
-    let main_own = files.get(main).map(own_of).unwrap_or_default();
-    let mut ordered: Vec<_> = files.iter().collect();
-    ordered.sort_by_key(|(path, _)| path.as_str() != main);
-    let mut all = Vec::new();
-    for (path, source) in ordered {
-        let scan = Scan::of(&source.text);
-        let own: BTreeSet<String> = main_own.union(&own_of(source)).cloned().collect();
-        let facts = Facts::of(&source.ast, &own);
-        let file = File {
-            path,
-            ast: &source.ast,
-            scan: &scan,
-            own: &own,
-            facts: &facts,
-        };
-        let mut here = lints::findings(&file, &methods);
-        here.extend(lints::unused_imports(&file, files));
-        // A file of functions alone is a library.
-        if path == main && !source.ast.statements().is_empty() {
-            here.extend(lints::functions(&file, &called));
-        } else {
-            here.extend(lints::private_functions(&file));
-        }
-        let allowances = Allowances::of(path, &scan);
-        here.retain(|finding| finding.is_error() || !allowances.allow(finding));
-        here.extend(allowances.unknown);
-        here.sort_by_key(Finding::spot);
-        all.append(&mut here);
+    let mut here = lints::findings(&file, methods);
+    here.extend(lints::unused_imports(&file, subject.files));
+    // A file of functions alone is a library.
+    if *path == subject.main && !source.ast.statements().is_empty() {
+        here.extend(lints::functions(&file, called));
+    } else {
+        here.extend(lints::private_functions(&file));
     }
-    all
+    let allowances = Allowances::of(path, &scan);
+    here.retain(|finding| finding.is_error() || !allowances.allow(finding));
+    here.extend(allowances.unknown);
+    here.sort_by_key(Finding::spot);
+    here
 }
 
 /// The comments of a file that silence codes.

@@ -352,39 +352,43 @@ impl<'a> Uses<'a> {
             variables: outer,
             own: self.own,
         };
-        let mut doubtful = HashSet::new();
-        loop {
-            let mut variables = Variables::new();
-            for name in &scope.names {
-                if self.extended.contains(name) || doubtful.contains(name) {
-                    continue;
-                }
-                let initial = scope.declared.get(name).unwrap_or(&Initial::Unknown);
-                let reader = Reader {
-                    variables: &variables,
-                    own: self.own,
-                };
-                let known = match initial {
-                    Initial::Value(expr) => reader.known(expr),
-                    Initial::EachItem(expr) => reader.item_of(expr),
-                    Initial::EachItemAround(expr) => around.item_of(expr),
-                    Initial::Captured => outer.get(name).cloned(),
-                    Initial::Unknown => None,
-                };
-                if let Some(known) = known {
-                    variables.insert(name.clone(), known);
-                }
+        let mut variables = Variables::new();
+        // The variables whose values come from another one.
+        let mut from: HashMap<&str, Vec<&String>> = HashMap::new();
+        for name in scope.names.iter().filter(|it| !self.extended.contains(*it)) {
+            let initial = scope.declared.get(name).unwrap_or(&Initial::Unknown);
+            let reader = Reader {
+                variables: &variables,
+                own: self.own,
+            };
+            let known = match initial {
+                Initial::Value(expr) => reader.known(expr),
+                Initial::EachItem(expr) => reader.item_of(expr),
+                Initial::EachItemAround(expr) => around.item_of(expr),
+                Initial::Captured => outer.get(name).cloned(),
+                Initial::Unknown => None,
+            };
+            let Some(known) = known else { continue };
+            variables.insert(name.clone(), known);
+            let own = match initial {
+                Initial::Value(expr) | Initial::EachItem(expr) => Some(expr),
+                Initial::EachItemAround(_) | Initial::Captured | Initial::Unknown => None,
+            };
+            let assigned = self.assigned.get(name).into_iter().flatten();
+            for source in assigned.chain(own).filter_map(comes_from) {
+                from.entry(source).or_default().push(name);
             }
-            let wrong: Vec<&String> = variables
-                .iter()
-                .filter(|(name, known)| !self.keeps(name, known, &variables))
-                .map(|(name, _)| name)
-                .collect();
-            if wrong.is_empty() {
-                return variables;
-            }
-            doubtful.extend(wrong.into_iter().cloned());
         }
+        // Without a variable, those whose values come from it are not known either.
+        let mut doubtful: Vec<&String> = scope.names.iter().collect();
+        while let Some(name) = doubtful.pop() {
+            let known = variables.get(name);
+            if known.is_some_and(|known| !self.keeps(name, known, scope, &variables)) {
+                variables.remove(name);
+                doubtful.extend(from.remove(name.as_str()).unwrap_or_default());
+            }
+        }
+        variables
     }
 
     /// Returns the values of the variables of a scope that are declared once and never
@@ -402,11 +406,17 @@ impl<'a> Uses<'a> {
         Values(values.collect())
     }
 
-    /// Returns whether a variable keeps this kind after all assignments.
-    fn keeps(&self, name: &str, known: &Known, variables: &Variables) -> bool {
+    /// Returns whether a variable has this kind at first, and keeps it after all
+    /// assignments.
+    fn keeps(&self, name: &str, known: &Known, scope: &Scope, variables: &Variables) -> bool {
         let reader = Reader {
             variables,
             own: self.own,
+        };
+        let initial = match scope.declared.get(name) {
+            Some(Initial::Value(expr)) => reader.known(expr).is_some(),
+            Some(Initial::EachItem(expr)) => reader.item_of(expr).is_some(),
+            _ => true,
         };
         let mut assigned = self.assigned.get(name).into_iter().flatten();
         let mut written = self.written.get(name).into_iter().flatten();
@@ -414,9 +424,20 @@ impl<'a> Uses<'a> {
             Known::Map(returned) => returned.fields.iter().any(|field| field.name == key),
             Known::Array(_) => false,
         };
-        assigned.all(|value| {
-            let value = reader.known(value);
-            value.is_some_and(|value| value.is_like(known))
-        }) && written.all(|key| has_key(key))
+        initial
+            && assigned.all(|value| {
+                let value = reader.known(value);
+                value.is_some_and(|value| value.is_like(known))
+            })
+            && written.all(|key| has_key(key))
+    }
+}
+
+/// Returns the variable from which a value comes.
+fn comes_from(value: &Expr) -> Option<&str> {
+    match value {
+        Expr::FnCall(call, _) => comes_from(call.args.first()?),
+        Expr::Dot(..) | Expr::Index(..) => comes_from(chain(value)?.0),
+        value => variable(value),
     }
 }

@@ -12,6 +12,9 @@ use super::File;
 use crate::playbook::source_file::SourceFile;
 use crate::report::text;
 
+/// How many unused variables of a file may be misspelt.
+const MISSPELT: usize = 100;
+
 /// A variable in a scope.
 struct Variable {
     name: String,
@@ -44,6 +47,9 @@ pub(super) fn variables(file: &File) -> Vec<Finding> {
             && !variable.name.starts_with('_')
             && !global.contains(&variable.name)
     });
+    let unused: Vec<&Variable> = unused.collect();
+    // So many are not misspelt, and each is compared with all names.
+    let are_many = unused.len() > MISSPELT;
     let finding = |variable: &Variable| {
         let name = &variable.name;
         if variable.is_set_by_caller {
@@ -55,8 +61,11 @@ pub(super) fn variables(file: &File) -> Vec<Finding> {
         let found = file.finding(&UNUSED_VARIABLE, variable.position, message);
         let others = names.iter().copied().filter(|other| other != name);
         // One-letter names are always similar.
-        let is_long = name.len() > 3;
-        let hint = match is_long.then(|| text::nearest(name, others)).flatten() {
+        let may_be_misspelt = name.len() > 3 && !are_many;
+        let hint = match may_be_misspelt
+            .then(|| text::nearest(name, others))
+            .flatten()
+        {
             Some(near) => format!("is it meant where `{near}` is used? If not, remove it"),
             None => format!("remove it, or name it `_{name}`"),
         };
@@ -68,7 +77,7 @@ pub(super) fn variables(file: &File) -> Vec<Finding> {
         let found = file.finding(&UNUSED_VAR, position, message);
         hinted(found, format!("keep its value: `let {name} = var(..)`"))
     });
-    unused.map(finding).chain(dropped).collect()
+    unused.into_iter().map(finding).chain(dropped).collect()
 }
 
 /// Returns the name and the place of a `var()` whose value is dropped.
