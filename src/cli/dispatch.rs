@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory as _, Parser as _};
 
 use super::args::{Cli, Command, nearest_command};
@@ -40,7 +41,8 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         Err(error) => {
             // clap returns help and version as errors; they go to stdout.
             let _ = error.print();
-            if let Some(hint) = interpreter_hint(&words) {
+            let hint = interpreter_hint(&words).or_else(|| habit_hint(&error));
+            if let Some(hint) = hint {
                 complain(&fitted(&hint));
             }
             return if error.use_stderr() {
@@ -90,6 +92,20 @@ fn interpreter_hint(words: &[OsString]) -> Option<String> {
              options are one argument"
         )
     })
+}
+
+/// Returns a hint if an unknown argument is a habit of another tool.
+fn habit_hint(error: &clap::Error) -> Option<String> {
+    let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    let hint = match unknown.as_str() {
+        "--dry-run" | "--check" => "`autorun plan PLAYBOOK` shows what a run would do",
+        "--local" => "leave it out: only a run and its plan choose a cloud",
+        name if name.ends_with(".rhai") => "name one playbook, after autorun or its command",
+        _ => return None,
+    };
+    Some(format!("hint: {hint}"))
 }
 
 /// Inserts `run` if the arguments do not begin with a command, unless the first

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 
 use super::args::DocsArgs;
-use super::output::complain;
+use super::output::{answer, complain};
 use super::pager;
 use crate::error::exit;
 use crate::playbook::check::{RULES, Rule, overview as checks};
@@ -51,8 +51,15 @@ const CHECKS: &str = "checks";
 
 pub(super) fn docs(arguments: &DocsArgs) -> anyhow::Result<u8> {
     if let Some(directory) = &arguments.definitions {
-        playbook::write_definitions(directory)
+        let names = playbook::write_definitions(directory)
             .with_context(|| format!("cannot write to `{}`", directory.display()))?;
+        let files = text::count(names.len(), "definition file");
+        let written = format!(
+            "wrote {files} to {}: {}",
+            directory.display(),
+            names.join(", ")
+        );
+        answer(&format!("{}\n", text::wrap(&written, 2)));
         return Ok(exit::DONE);
     }
     if let Some(words) = &arguments.search {

@@ -23,7 +23,12 @@ pub(super) fn new(arguments: &NewArgs) -> anyhow::Result<u8> {
         );
     }
     let is_playbook = |extension: &OsStr| extension.eq_ignore_ascii_case("rhai");
+    // `web.txt` looks complete, so that the file gets another name than expected.
+    let mut note = "";
     if !path.extension().is_some_and(is_playbook) {
+        if path.extension().is_some() {
+            note = ", because the name of a playbook ends in .rhai";
+        }
         path.as_mut_os_string().push(".rhai");
     }
     let created = OpenOptions::new().write(true).create_new(true).open(&path);
@@ -50,7 +55,7 @@ pub(super) fn new(arguments: &NewArgs) -> anyhow::Result<u8> {
         .with_context(|| format!("cannot write `{}`", path.display()))?;
     let file = word(&path);
     answer(&format!(
-        "created {}\n\
+        "created {}{note}\n\
          `autorun check {file}` finds mistakes in it\n\
          `autorun --local {file}` rehearses it on this machine\n",
         path.display()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 #[cfg(feature = "local-cloud")]
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 #[cfg(feature = "local-cloud")]
 use tokio::runtime::Runtime;
 
@@ -20,8 +20,8 @@ use super::prepared::{Inputs, Prepared, prepare};
 use super::rehearsal::{Lending, Source, Stage, rehearse};
 use super::settings::{shown, store};
 #[cfg(feature = "local-cloud")]
-use super::target::region;
-use crate::error::exit;
+use super::target::{check_profile, region};
+use crate::error::{Error, ErrorKind, exit};
 use crate::playbook;
 use crate::policy::{Explained, For, Policy};
 use crate::report::text;
@@ -62,7 +62,8 @@ fn is_playbook(subject: &Path) -> bool {
 fn of_run(arguments: &PolicyArgs) -> anyhow::Result<Policy> {
     let store = store(None)?;
     let prefix = arguments.subject.to_string_lossy();
-    let run = store.find(&prefix).map_err(|e| shown(&e))?;
+    let run = store.find(&prefix);
+    let run = run.map_err(|error| shown(&unknown_run(error, &arguments.subject)))?;
     let wanted = For {
         region: arguments.region.clone(),
         ..For::default()
@@ -70,10 +71,27 @@ fn of_run(arguments: &PolicyArgs) -> anyhow::Result<Policy> {
     Policy::of_run(&store, &run, wanted).map_err(|e| shown(&e))
 }
 
+/// Adds to an error what the argument is, if it is not a run.
+fn unknown_run(error: Error, subject: &Path) -> Error {
+    let playbook = subject.with_added_extension("rhai");
+    let hint = match error.kind {
+        ErrorKind::NotFound if playbook.is_file() => {
+            format!("did you mean the playbook `{}`?", playbook.display())
+        }
+        ErrorKind::NotFound if subject.is_dir() => {
+            let directory = subject.display();
+            format!("`{directory}` is a directory: name a playbook in it")
+        }
+        _ => return error,
+    };
+    error.hint(hint)
+}
+
 /// Rehearses a playbook and returns its policy, with the tag of the user's ledger.
 #[cfg(feature = "local-cloud")]
 fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
     let mut arguments = arguments.into_run();
+    check_profile(&arguments.target)?;
     let Prepared {
         playbook,
         settled,
@@ -89,6 +107,7 @@ fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
     let stage = Stage::start(&runtime)?;
     let store = stage.store()?;
     let region = region(&arguments.target);
+    let path = playbook.path().to_owned();
     let attempt = Attempt {
         playbook,
         settled,
@@ -108,7 +127,21 @@ fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
     // The reporter has shown the error.
     if rehearsed.error.is_some() {
         complain("error: the rehearsal failed, so there is no policy");
+        // A search that found nothing may be the reason.
+        if rehearsed.loans.iter().any(|loan| loan.name.is_empty()) {
+            complain(&fitted(
+                "hint: a rehearsal finds nothing that only your account has: run the playbook, \
+                 then pass the ID of the run",
+            ));
+        }
         return Ok(Err(exit::FAILED));
+    }
+    let requests = store.requests(&rehearsed.record.run.id);
+    if requests.map_err(|e| shown(&e))?.is_empty() {
+        bail!(
+            "the rehearsal of `{path}` sent no request to AWS, so it needs no policy\n\
+             hint: if other variables make it use AWS, pass them with --set"
+        );
     }
     let wanted = For {
         region,

@@ -97,7 +97,10 @@ fn check_exists(playbook: &Path) -> anyhow::Result<()> {
         return Ok(());
     };
     let mut error = Error::io("read playbook", playbook, &error);
-    if let Some(near) = nearest_command(&playbook.to_string_lossy()) {
+    let with_ending = playbook.with_added_extension("rhai");
+    if with_ending.is_file() {
+        error = error.hint(format!("did you mean `{}`?", with_ending.display()));
+    } else if let Some(near) = nearest_command(&playbook.to_string_lossy()) {
         error = error.hint(format!("did you mean the command `{near}`?"));
     }
     Err(shown(&error))

@@ -154,6 +154,13 @@ pub(super) fn region(arguments: &TargetArgs) -> Option<String> {
     arguments.region.clone().or_else(configured)
 }
 
+/// Checks that the profile that the arguments name exists.
+#[cfg(feature = "local-cloud")]
+pub(super) fn check_profile(arguments: &TargetArgs) -> anyhow::Result<()> {
+    let checked = account(arguments.profile.clone(), None).check_profile();
+    checked.map_err(|e| shown(&e))
+}
+
 /// Checks the form of the role's ARN.
 fn check_role(arguments: &TargetArgs) -> anyhow::Result<()> {
     let checked = arguments.role.as_deref().map_or(Ok(()), check_role_arn);

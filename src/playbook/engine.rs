@@ -59,13 +59,16 @@ pub(super) fn lenient() -> Engine {
     engine
 }
 
-/// Writes definition files of all functions, which editors read.
-pub fn write_definitions(directory: &Path) -> std::io::Result<()> {
+/// Writes definition files of all functions, which editors read. Returns the names of
+/// the files.
+pub fn write_definitions(directory: &Path) -> std::io::Result<Vec<String>> {
     std::fs::create_dir_all(directory)?;
-    with(|family| family.documented(|_| true))
-        .definitions()
-        .with_headers(true)
-        .write_to_dir(directory)
+    let engine = with(|family| family.documented(|_| true));
+    let definitions = engine.definitions().with_headers(true);
+    let written = definitions
+        .iter_files()
+        .map(|(name, text)| std::fs::write(directory.join(&name), text).map(|()| name));
+    written.collect()
 }
 
 /// Connects the engine to a run.

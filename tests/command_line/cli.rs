@@ -313,12 +313,18 @@ fn the_manual_is_searched_and_written_for_editors() {
     assert!(none.contains("nothing contains all these words"), "{none}");
     let home = tempfile::tempdir().unwrap();
     let directory = home.path().join("definitions");
-    Autorun::new()
+    let written = Autorun::new()
         .args(["docs", "--definitions", &directory.display().to_string()])
         .run()
-        .exits(0);
+        .exits(0)
+        .stdout;
     let names = std::fs::read_dir(&directory).unwrap();
-    let texts = names.map(|name| std::fs::read_to_string(name.unwrap().path()).unwrap());
+    let texts = names.map(|name| {
+        let path = name.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(written.contains(name), "no `{name}` in {written}");
+        std::fs::read_to_string(path).unwrap()
+    });
     let all = texts.collect::<String>();
     assert!(all.contains("fn launch_instance("), "{all}");
     assert!(all.contains("/// Launches an instance"), "{all}");
@@ -387,4 +393,17 @@ fn mistakes_of_beginners_are_explained() {
     let spaced = Autorun::new().args(["new", &at("my site")]).run().exits(0);
     let command = format!("`autorun check '{}'`", at("my site.rhai"));
     assert!(spaced.stdout.contains(&command), "{}", spaced.stdout);
+    for (arguments, wanted) in [
+        (
+            ["web.rhai", "--dry-run"],
+            "hint: `autorun plan PLAYBOOK` shows",
+        ),
+        (["apply", "web.rhai"], "hint: name one playbook"),
+    ] {
+        let refused = Autorun::new().args(arguments).run().exits(2);
+        assert!(refused.stderr.contains(wanted), "{}", refused.stderr);
+    }
+    let other = Autorun::new().args(["new", &at("web.txt")]).run().exits(0);
+    let wanted = "web.txt.rhai, because the name of a playbook ends in .rhai";
+    assert!(other.stdout.contains(wanted), "{}", other.stdout);
 }

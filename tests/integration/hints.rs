@@ -82,6 +82,7 @@ const TRIED: &[(&str, &str)] = &[
     ),
     ("autorun resume {run}", "a_failed_run_is_resumed_or_removed"),
     ("autorun plan", "not tried: plan.rs calls it"),
+    ("autorun plan PLAYBOOK", "not tried: plan.rs calls it"),
     ("autorun runs", "runs_are_listed_and_shown"),
     ("autorun runs --up", "runs_are_listed_and_shown"),
     (

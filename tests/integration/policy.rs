@@ -546,3 +546,39 @@ fn resume_and_destroy_need_no_more_than_the_policy_has() {
     }
     before.destroy(&other).exits(0);
 }
+
+/// What a beginner may get wrong, and what helps.
+#[test]
+fn mistakes_are_explained() {
+    let home = Home::new();
+    let file = |name: &str, text: &str| {
+        let path = home.dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let web = file("web.rhai", "create_bucket(\"web\");");
+    let searching = "stop_instance(find_instance(#{ name: \"db\" }));";
+    let without_ending = web.trim_end_matches(".rhai");
+    for (arguments, wanted) in [
+        (vec![without_ending], "did you mean `"),
+        (vec!["playbooks"], "is a directory: name a playbook in it"),
+        (
+            vec![&*file("empty.rhai", "print(1);")],
+            "sent no request to AWS, so it needs no policy",
+        ),
+        (
+            vec![&*file("db.rhai", searching)],
+            "run the playbook, then pass the ID",
+        ),
+        (
+            vec![&*web, "--profile", "nosuch"],
+            "the AWS profile `nosuch` does not exist",
+        ),
+    ] {
+        let refused = home.call(&["policy"]).args(&arguments).run();
+        let message = refused.messages();
+        assert!(message.contains(wanted), "no `{wanted}` in {message}");
+        assert!(message.contains("hint: "), "{message}");
+        assert_ne!(refused.status, Some(0), "{message}");
+    }
+}

@@ -87,6 +87,20 @@ impl AccountOptions {
         })
     }
 
+    /// Checks that the profile exists, if the caller named one.
+    ///
+    /// Throws `not_found`, or what reading the files throws.
+    pub fn check_profile(&self) -> Result<()> {
+        let Some(name) = &self.profile else {
+            return Ok(());
+        };
+        let files = Files::read(&self.environment)?;
+        if files.profiles.contains_key(name) {
+            return Ok(());
+        }
+        Err(source::no_profile(name, &files))
+    }
+
     fn named(&self) -> Named<'_> {
         Named {
             given: self.profile.as_deref(),

@@ -176,7 +176,7 @@ pub(super) fn source(named: Named<'_>, files: &Files, environment: &Environment)
     })
 }
 
-fn no_profile(name: &str, files: &Files) -> Error {
+pub(super) fn no_profile(name: &str, files: &Files) -> Error {
     let error = Error::new(
         ErrorKind::NotFound,
         format!("the AWS profile `{name}` does not exist"),
