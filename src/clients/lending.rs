@@ -4,6 +4,7 @@
 //! again if the cloud refuses it, and may add what the request names. A refused
 //! request is then sent once more. So nothing above this module knows of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -106,8 +107,8 @@ fn sent(request: &HttpRequest) -> Call {
     }
 }
 
-/// Returns the bucket and the key in the path of a URL, and `list-type` if the request
-/// lists objects.
+/// Returns the bucket and the key in the path of a URL, and `list-type` and `prefix` if
+/// the request lists objects.
 fn of_path(url: &str) -> Vec<(String, String)> {
     let Ok(url) = reqwest::Url::parse(url) else {
         return Vec::new();
@@ -115,17 +116,15 @@ fn of_path(url: &str) -> Vec<(String, String)> {
     let decoded = percent_encoding::percent_decode_str(url.path()).decode_utf8_lossy();
     let path = decoded.trim_start_matches('/');
     let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
-    let lists = url.query_pairs().find(|(name, _)| name == "list-type");
-    let lists = lists.map(|(_, version)| version.into_owned());
-    [
-        ("bucket", bucket),
-        ("key", key),
-        ("list-type", lists.as_deref().unwrap_or_default()),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
+    let of_list = |(name, _): &(Cow<str>, Cow<str>)| ["list-type", "prefix"].contains(&&**name);
+    let of_list = url.query_pairs().filter(of_list);
+    let all: [(Cow<str>, Cow<str>); 2] =
+        [("bucket".into(), bucket.into()), ("key".into(), key.into())];
+    all.into_iter()
+        .chain(of_list)
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -137,8 +136,12 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let of = |path: &str| of_path(&format!("http://127.0.0.1:4577{path}"));
         assert_eq!(of("/"), []);
-        let listing = [pair("bucket", "files"), pair("list-type", "2")];
-        assert_eq!(of("/files?list-type=2&prefix=a"), listing);
+        let listing = [
+            pair("bucket", "files"),
+            pair("list-type", "2"),
+            pair("prefix", "a/b c"),
+        ];
+        assert_eq!(of("/files?delimiter=x&list-type=2&prefix=a%2Fb+c"), listing);
         let both = [pair("bucket", "files"), pair("key", "a/b c")];
         assert_eq!(of("/files/a/b%20c"), both);
     }

@@ -31,7 +31,7 @@ print(format_json(#{ vpc: network.vpc_id, subnet: network.public_subnet, group: 
 "#;
 
 /// Playbooks that name what exists, with what they take from the account.
-const NAMING: [(&str, &[&str]); 14] = [
+const NAMING: [(&str, &[&str]); 15] = [
     (
         "open_port(\"GROUP\", #{ port: 8080 });
          launch_instance(#{ name: \"web\", security_groups: [\"GROUP\"], wait: false });",
@@ -117,6 +117,14 @@ const NAMING: [(&str, &[&str]); 14] = [
             "object existing-bucket-of-account/read/me",
         ],
     ),
+    (
+        "download_dir(\"existing-bucket-of-account\", \"read/\", \"/tmp/plan-copies\");
+         assert(read_file(\"/tmp/plan-copies/me\") == read_file(\"README.md\"));",
+        &[
+            "bucket existing-bucket-of-account",
+            "object existing-bucket-of-account/read/*",
+        ],
+    ),
 ];
 
 /// An account that has one resource of each kind.
@@ -183,6 +191,49 @@ fn what_the_account_has_and_the_playbook_names_is_taken_from_the_account() {
         let _ = ended.exits(0);
     }
     assert_eq!(existing.account.mutations(), before);
+}
+
+#[test]
+fn a_borrowed_list_changes_with_the_playbook() {
+    let existing = Existing::new();
+    let before = existing.account.mutations();
+    let ended = existing.account.plan(
+        r#"
+        let bucket = "existing-bucket-of-account";
+        let found = list_objects(bucket);
+        assert(found.len == 1 && found[0].key == "read/me" && found[0].size > 1000);
+        upload_file(bucket, "assets/logo.png", #{ key: "read/new" });
+        let keys = || list_objects(bucket, #{ prefix: "read" }).map(|one| one.key);
+        assert(keys.call() == ["read/me", "read/new"]);
+        delete_object(bucket, "read/new");
+        assert(keys.call() == ["read/me"]);
+        "#,
+    );
+    let plan = plan_of(&ended);
+    assert_eq!(plan["error"], Value::Null, "{plan:#}");
+    // Times of change are not those of the account.
+    assert!(follows(&plan), "{plan:#}");
+    assert_eq!(existing.account.mutations(), before);
+}
+
+#[test]
+fn borrowed_addresses_do_not_count_toward_the_quota_of_the_rehearsal() {
+    let account = Account::with("[account]\nelastic_ips = 9\n");
+    let held =
+        "for server in launch_instance(#{ name: \"held\", count: 5 }) { elastic_ip(server); }";
+    let _ = account.autorun().playbook(held).run().exits(0);
+    let before = account.mutations();
+    let ended = account.plan(
+        "for n in 1..=5 { assert(find_elastic_ip(#{ name: `held-${n}` }) != ()); }
+         let server = launch_instance(#{ name: \"new\", wait: false });
+         elastic_ip(wait_until_running(server));",
+    );
+    let plan = plan_of(&ended);
+    assert_eq!(plan["error"], Value::Null, "{plan:#}");
+    let lent = borrowed(&plan, "account");
+    let addresses = lent.iter().filter(|it| it.starts_with("elastic_ip "));
+    assert_eq!(addresses.count(), 5, "{lent:?}");
+    assert_eq!(account.mutations(), before);
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! The objects that a rehearsal reads in buckets of the user's account.
 //!
-//! A bucket is lent empty, and never listed. An object is lent when the playbook reads
-//! it: what a `HEAD` request shows, and the contents of a small one with the first
-//! `GET` request.
+//! A bucket is lent empty. An object is lent when the playbook reads it: what a `HEAD`
+//! request shows, and the contents of a small one with the first `GET` request. A list
+//! lends the keys and sizes of its objects.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::iter;
+use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::borrowing::{Borrower, of_bucket};
 use super::loans::{Kind, Source};
 use crate::clients::calls::Call;
 use crate::clients::s3::LendableObject;
+use crate::error::Result;
 
 /// The largest object whose contents are lent, in bytes.
 const SMALL: u64 = 1 << 20;
@@ -15,6 +20,12 @@ const SMALL: u64 = 1 << 20;
 /// The size that a larger object has at most in a rehearsal, in bytes. Its contents
 /// are assumed.
 const LARGEST: u64 = 16 << 20;
+
+/// The size that the objects of a list have together at most in a rehearsal, in bytes.
+const LISTED: u64 = 64 << 20;
+
+/// How many objects of a list are stored at the same time.
+const AT_ONCE: usize = 16;
 
 /// How a request reads an object.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,35 +46,152 @@ fn reading(call: &Call) -> Option<(Reading, &str, &str)> {
     Some((how, call.parameter("bucket")?, call.parameter("key")?))
 }
 
+/// Returns the beginning of the keys that a request lists, with the bucket.
+fn listing(call: &Call) -> Option<(&str, &str)> {
+    call.parameter("list-type")?;
+    let prefix = call.parameter("prefix").unwrap_or_default();
+    Some((call.parameter("bucket")?, prefix))
+}
+
 impl Borrower {
-    /// Borrows the bucket of a refused request, and the object that it reads.
+    /// Borrows the bucket of a refused request, and what it reads there.
     pub(super) async fn borrow_from_s3(&self, call: &Call) -> anyhow::Result<bool> {
         let has_bucket = self.borrow_bucket(call).await?;
+        if has_bucket && let Some(list) = listing(call) {
+            self.borrow_list(call, list).await?;
+        }
         match reading(call).filter(|_| has_bucket) {
             Some((how, bucket, key)) => self.borrow_object(call, how, (bucket, key)).await,
             None => Ok(has_bucket),
         }
     }
 
-    /// Adds what a request is about to read of a borrowed bucket. Its list of objects
-    /// is not that of the account.
+    /// Adds what a request is about to read of a borrowed bucket.
     pub(super) async fn before_reading(&self, call: &Call) -> anyhow::Result<bool> {
-        let Some((Reading::Contents, bucket, key)) = reading(call) else {
-            let bucket = call.parameter("bucket").unwrap_or_default();
-            let known = self.known.lock().await;
-            if call.parameter("list-type").is_some() && known.lent.contains(&of_bucket(bucket)) {
-                self.mark(call, Source::Assumed);
+        if let Some((how, bucket, key)) = reading(call) {
+            return self.complete(call, how, (bucket, key)).await;
+        }
+        if let Some(list) = listing(call) {
+            let is_lent = self.known.lock().await.lent.contains(&of_bucket(list.0));
+            if is_lent {
+                return self.borrow_list(call, list).await;
             }
+        }
+        if let (Some(bucket), Some(key)) = (call.parameter("bucket"), call.parameter("key")) {
+            // What the playbook changes does not come back from the account.
+            let mut known = self.known.lock().await;
+            known.incomplete.remove(&name(bucket, key));
+            known.asked.insert(name(bucket, key));
+        }
+        Ok(false)
+    }
+
+    /// Adds what a lent object lacks and a request is about to read.
+    async fn complete(
+        &self,
+        call: &Call,
+        how: Reading,
+        (bucket, key): (&str, &str),
+    ) -> anyhow::Result<bool> {
+        let name = name(bucket, key);
+        let mut known = self.known.lock().await;
+        let object = match (known.incomplete.get(&name), how) {
+            (None, _) | (Some(Some(_)), Reading::About) => return Ok(false),
+            (Some(object), _) => object.clone(),
+        };
+        known.incomplete.remove(&name);
+        drop(known);
+        let object = match object {
+            Some(object) => object,
+            None => match self.object_of_account(bucket, key).await? {
+                Some(object) => object,
+                None => return Ok(false),
+            },
+        };
+        self.store(call, (bucket, key), &object, how).await?;
+        if how == Reading::About {
+            let mut known = self.known.lock().await;
+            known.incomplete.insert(name, Some(object));
+        }
+        Ok(true)
+    }
+
+    /// Borrows the objects that a request lists, without their contents. Without an
+    /// account, the list has only what the playbook has created.
+    async fn borrow_list(
+        &self,
+        call: &Call,
+        (bucket, prefix): (&str, &str),
+    ) -> anyhow::Result<bool> {
+        let shown = format!("{bucket}/{prefix}*");
+        // Times and entity tags are those of the rehearsal.
+        if call.cause.function == "list_objects" {
+            self.mark(call, Source::Assumed);
+        }
+        if !self
+            .known
+            .lock()
+            .await
+            .asked
+            .insert(format!("objects {shown}"))
+        {
+            return Ok(false);
+        }
+        let found = match self.account().await {
+            Some(account) => self.heard(account.s3().await?.lendable_list(bucket, prefix).await),
+            None => None,
+        };
+        let Some(list) = found else {
+            self.mark(call, Source::Assumed);
             return Ok(false);
         };
         let mut known = self.known.lock().await;
-        let Some(object) = known.without_contents.remove(&name(bucket, key)) else {
-            return Ok(false);
-        };
+        let is_new = |(key, _): &(String, u64)| known.asked.insert(name(bucket, key));
+        let new: Vec<(String, u64)> = list.objects.into_iter().filter(is_new).collect();
+        let names = new.iter().map(|(key, _)| (name(bucket, key), None));
+        known.incomplete.extend(names);
+        if !new.is_empty() {
+            known.add(call, Kind::Object, &shown, Source::Account, &[]);
+        }
         drop(known);
-        self.store(call, (bucket, key), &object, Reading::Contents)
-            .await?;
-        Ok(true)
+        let is_whole = self.store_listed(bucket, &new).await?;
+        if !(is_whole && list.is_complete) {
+            self.mark(call, Source::Assumed);
+        }
+        Ok(!new.is_empty())
+    }
+
+    /// Stores listed objects as zeros. Returns whether all have their sizes.
+    async fn store_listed(&self, bucket: &str, objects: &[(String, u64)]) -> anyhow::Result<bool> {
+        let stage = self.stage.s3().await?;
+        let object = LendableObject::assumed();
+        let mut room = LISTED;
+        let mut is_whole = true;
+        let mut stored: Vec<BoxFuture<'_, Result<()>>> = Vec::new();
+        for (key, size) in objects {
+            let kept = room.min(LARGEST).min(*size);
+            room -= kept;
+            is_whole &= kept == *size;
+            stored.push(stage.store_lent(bucket, key, &object, zeros(kept)).boxed());
+        }
+        let mut stored = iter(stored).buffer_unordered(AT_ONCE);
+        while let Some(result) = stored.next().await {
+            result?;
+        }
+        Ok(is_whole)
+    }
+
+    /// Returns what an object of the account is, if it exists.
+    async fn object_of_account(
+        &self,
+        bucket: &str,
+        key: &str,
+    ) -> anyhow::Result<Option<LendableObject>> {
+        let Some(account) = self.account().await else {
+            return Ok(None);
+        };
+        let found = account.s3().await?.lendable_object(bucket, key).await;
+        Ok(self.heard(found).flatten())
     }
 
     /// Borrows an object. Without an account, a playbook that reads its contents counts
@@ -79,13 +207,10 @@ impl Borrower {
             return Ok(false);
         }
         let (object, source) = match self.account().await {
-            Some(account) => {
-                let found = account.s3().await?.lendable_object(bucket, key).await;
-                match self.heard(found).flatten() {
-                    Some(object) => (object, Source::Account),
-                    None => return Ok(false),
-                }
-            }
+            Some(_) => match self.object_of_account(bucket, key).await? {
+                Some(object) => (object, Source::Account),
+                None => return Ok(false),
+            },
             None if how == Reading::Contents => (LendableObject::assumed(), Source::Assumed),
             None => return Ok(false),
         };
@@ -96,7 +221,7 @@ impl Borrower {
             self.mark(call, Source::Assumed);
         }
         if how == Reading::About {
-            known.without_contents.insert(name, object);
+            known.incomplete.insert(name, Some(object));
         }
         let shown = format!("{bucket}/{key}");
         known.add(call, Kind::Object, &shown, source, &[]);
@@ -113,21 +238,25 @@ impl Borrower {
         object: &LendableObject,
         how: Reading,
     ) -> anyhow::Result<()> {
-        let zeros = || vec![0; usize::try_from(object.size.min(LARGEST)).unwrap_or_default()];
         let contents = match self.account().await.filter(|_| how == Reading::Contents) {
             Some(account) if object.size <= SMALL => {
                 account.s3().await?.lendable_contents(bucket, key).await?
             }
             Some(_) => {
                 self.mark(call, Source::Assumed);
-                zeros()
+                zeros(object.size)
             }
-            None => zeros(),
+            None => zeros(object.size),
         };
         let stage = self.stage.s3().await?;
         stage.store_lent(bucket, key, object, contents).await?;
         Ok(())
     }
+}
+
+/// Returns the assumed contents of an object.
+fn zeros(size: u64) -> Vec<u8> {
+    vec![0; usize::try_from(size.min(LARGEST)).unwrap_or_default()]
 }
 
 /// Returns the name of an object among what was lent.

@@ -51,8 +51,9 @@ pub(super) struct Known {
     /// What the rehearsal's cloud has now, and the ids that it contains.
     pub(super) lent: BTreeSet<String>,
     loans: Vec<Loan>,
-    /// The objects without the contents that they have in the account.
-    pub(super) without_contents: BTreeMap<String, LendableObject>,
+    /// The objects without the contents that they have in the account. Of a listed one,
+    /// only key and size are known.
+    pub(super) incomplete: BTreeMap<String, Option<LendableObject>>,
 }
 
 impl Lender for Borrower {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::EncodingType;
 
-use super::S3;
 use super::transfer::broken;
+use super::{S3, keys};
 use crate::aws_error::aws_error;
 use crate::error::Result;
 
@@ -30,7 +31,35 @@ impl LendableObject {
     }
 }
 
+/// The first objects of a bucket whose keys begin with a text.
+#[derive(Debug)]
+pub struct LendableList {
+    /// Keys and sizes in bytes.
+    pub objects: Vec<(String, u64)>,
+    /// Whether there are no others.
+    pub is_complete: bool,
+}
+
 impl S3<'_> {
+    /// Returns the first 1,000 objects whose keys begin with `prefix`.
+    pub async fn lendable_list(&self, bucket: &str, prefix: &str) -> Result<LendableList> {
+        let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix);
+        let request = request.encoding_type(EncodingType::Url);
+        let page = request.send().await;
+        let page = page.map_err(|e| aws_error(&format!("list bucket `{bucket}`"), &e))?;
+        let objects = page.contents().iter().map(|object| {
+            let key = keys::listed(object.key().unwrap_or_default(), page.encoding_type());
+            (
+                key,
+                u64::try_from(object.size().unwrap_or_default()).unwrap_or(0),
+            )
+        });
+        Ok(LendableList {
+            objects: objects.collect(),
+            is_complete: page.is_truncated() != Some(true),
+        })
+    }
+
     /// Returns what an object is, or `None` if it does not exist.
     pub async fn lendable_object(&self, bucket: &str, key: &str) -> Result<Option<LendableObject>> {
         let head = self.client.head_object().bucket(bucket).key(key);

@@ -30,7 +30,7 @@ mod upload_id;
 pub use addressing::Addressing;
 pub use buckets::{Creation, NameOwner, Tagged, bucket_name_fault};
 pub use copy::Source;
-pub use lendable::LendableObject;
+pub use lendable::{LendableList, LendableObject};
 pub use multipart::{IN_PARTS_ABOVE, Sent};
 pub use objects::{Content, LONGEST_PRESIGN};
 pub(super) use payload::Payloads;

@@ -170,7 +170,8 @@ pub(super) fn allocate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resul
     }
     let tags = tags::specified(request, &["elastic-ip"], "elastic-ip")?;
     call.read_all()?;
-    if call.region().elastic_ips.len() >= quota(call.account) {
+    let own = call.region().elastic_ips.values();
+    if own.filter(|address| !address.is_lent).count() >= quota(call.account) {
         return Err(Refusal::new(
             "AddressLimitExceeded",
             "The maximum number of addresses has been reached.",
@@ -181,6 +182,7 @@ pub(super) fn allocate_address(call: &mut Call<'_>, request: &Part<'_>) -> Resul
         address: free_address(call.state, call.facts.subnet)?,
         tags,
         created: call.now,
+        is_lent: false,
     };
     let mut xml = Xml::default();
     xml.text("publicIp", new.address);

@@ -335,6 +335,7 @@ mod tests {
                     address: random.random::<u32>().into(),
                     tags: [(key.clone(), "Grüße\n".to_owned())].into(),
                     created: random.random(),
+                    is_lent: false,
                 };
                 region.elastic_ips.insert(key, own);
             }

@@ -473,6 +473,10 @@ pub(super) struct ElasticIp {
     pub(super) address: Ipv4Addr,
     pub(super) tags: Tags,
     pub(super) created: Millis,
+    /// Whether the user's account lends it to a rehearsal. Such an address does not count
+    /// toward the quota, because the rehearsal does not know all that the account has.
+    #[serde(default)]
+    pub(super) is_lent: bool,
 }
 
 /// The association of an Elastic IP address with the instance that has this

@@ -13,6 +13,31 @@ use super::tags;
 use crate::aws_error::aws_error;
 use crate::error::Result;
 
+/// Where a private subnet sends its packets for the internet.
+#[derive(Debug)]
+enum WayOut {
+    NatGateway(String),
+    /// A transit gateway, or a host that forwards them, such as a NAT instance.
+    Other(String),
+}
+
+impl WayOut {
+    fn of(route: &types::Route) -> Option<Self> {
+        if let Some(id) = route.nat_gateway_id() {
+            return Some(Self::NatGateway(id.to_owned()));
+        }
+        let host = route.instance_id().or(route.network_interface_id());
+        let target = route.transit_gateway_id().or(host)?;
+        Some(Self::Other(target.to_owned()))
+    }
+}
+
+/// Returns the id of the NAT gateway that takes the place of another target.
+fn in_place_of(target: &str) -> String {
+    let (_, digits) = target.split_once('-').unwrap_or_default();
+    format!("nat-{digits}")
+}
+
 impl Ec2<'_> {
     pub(super) async fn lendable_vpc(&self, id: &str) -> Result<Vec<Value>> {
         let answer = self
@@ -77,10 +102,21 @@ impl Ec2<'_> {
             .lendable_vpc(subnet.vpc_id().unwrap_or_default())
             .await?;
         let in_default = is_default(&lent);
-        let gateway = self.nat_gateway_of(subnet).await?;
-        if let Some(gateway) = &gateway {
-            lent.extend(self.lendable_nat_gateway(gateway, in_default).await?);
+        let way = self.way_out(subnet).await?;
+        match &way {
+            Some(WayOut::NatGateway(id)) => {
+                lent.extend(self.lendable_nat_gateway(id, in_default).await?);
+            }
+            Some(WayOut::Other(target)) => lent.push(json!({ "nat_gateway": {
+                "id": in_place_of(target),
+                "vpc": subnet.vpc_id(),
+            }})),
+            None => {}
         }
+        let gateway = way.map(|way| match way {
+            WayOut::NatGateway(id) => id,
+            WayOut::Other(target) => in_place_of(&target),
+        });
         lent.push(subnet_of(subnet, in_default, gateway.as_deref()));
         Ok(lent)
     }
@@ -120,9 +156,9 @@ impl Ec2<'_> {
         Ok(lent)
     }
 
-    /// Returns the id of the NAT gateway to which a subnet sends its packets for the
-    /// internet.
-    async fn nat_gateway_of(&self, subnet: &types::Subnet) -> Result<Option<String>> {
+    /// Returns where a subnet sends its packets for the internet, if that is not an
+    /// internet gateway.
+    async fn way_out(&self, subnet: &types::Subnet) -> Result<Option<WayOut>> {
         let own = [filter(
             "association.subnet-id",
             subnet.subnet_id().unwrap_or_default(),
@@ -136,9 +172,8 @@ impl Ec2<'_> {
             own => own,
         };
         let routes = table.iter().flat_map(types::RouteTable::routes);
-        let to_internet = routes.filter(|it| it.destination_cidr_block() == Some("0.0.0.0/0"));
-        let mut gateways = to_internet.filter_map(types::Route::nat_gateway_id);
-        Ok(gateways.next().map(str::to_owned))
+        let mut to_internet = routes.filter(|it| it.destination_cidr_block() == Some("0.0.0.0/0"));
+        Ok(to_internet.find_map(WayOut::of))
     }
 
     async fn route_table(&self, filters: &[types::Filter]) -> Result<Option<types::RouteTable>> {

@@ -180,7 +180,9 @@ pub(super) fn add(state: &mut State, shared: Ipv4Net, lent: Lent, now: Millis) {
         match resource {
             Resource::DefaultVpc(vpc) => rename_default(region, vpc),
             Resource::Vpc(vpc) => add_vpc(region, vpc, now),
-            Resource::NatGateway(gateway) => add_nat_gateway(region, gateway, outside, now),
+            Resource::NatGateway(gateway) => {
+                add_nat_gateway(region, gateway, (outside, &name), now)
+            }
             Resource::Subnet(subnet) => add_subnet(region, subnet, &name),
             Resource::SecurityGroup(group) => add_group(region, group, now),
             Resource::KeyPair(pair) => add_key_pair(region, pair, now),
@@ -328,6 +330,7 @@ fn add_elastic_ip(region: &mut Region, lent: LentElasticIp, now: Millis) {
         address: lent.address,
         tags: lent.tags,
         created: long_ago(now),
+        is_lent: true,
     };
     region.elastic_ips.insert(own.id.clone(), own);
 }
@@ -479,6 +482,27 @@ mod tests {
         assert!(shared().contains(&public.address));
         assert_eq!(region.elastic_ips["eipalloc-1"].address, public.address);
         assert!(networks.nat_of("subnet-1", NOW).is_none());
+    }
+
+    #[test]
+    fn a_gateway_without_a_subnet_is_in_a_public_one() {
+        let resources = json!([
+            { "vpc": { "id": "vpc-1", "cidr": "10.9.0.0/16" } },
+            { "nat_gateway": { "id": "nat-1", "vpc": "vpc-1" } },
+            { "subnet": {
+                "id": "subnet-1", "vpc": "vpc-1", "cidr": "10.9.1.0/24",
+                "maps_public_ip": false, "nat_gateway": "nat-1",
+            }},
+        ]);
+        let region = lent(&[&resources, &resources]);
+        let nat = region.networks.nat_of("subnet-1", NOW).unwrap();
+        assert!(nat.public.is_some() && nat.subnet != "subnet-1");
+    }
+
+    #[test]
+    fn lent_addresses_are_marked_as_such() {
+        let address = json!([{ "elastic_ip": { "id": "eipalloc-1", "address": "198.51.100.7" } }]);
+        assert!(lent(&[&address]).elastic_ips["eipalloc-1"].is_lent);
     }
 
     #[test]

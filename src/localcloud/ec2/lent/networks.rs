@@ -48,13 +48,14 @@ pub(super) struct LentSubnet {
     nat_gateway: Option<String>,
 }
 
-/// A NAT gateway in a subnet that reaches the internet.
+/// A NAT gateway, or what takes its place.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LentNatGateway {
     id: String,
     vpc: String,
-    subnet: String,
+    /// A subnet that reaches the internet. Without it, one is found or added.
+    subnet: Option<String>,
     /// The allocation id of its Elastic IP address.
     allocation: Option<String>,
     #[serde(default)]
@@ -219,17 +220,20 @@ pub(super) fn add_subnet(region: &mut Region, lent: LentSubnet, name: &str) {
     region.networks.subnets.insert(subnet.id.clone(), subnet);
 }
 
-/// Adds a NAT gateway. `outside` is its address: the account's own one does not lead
-/// back to the machines.
+/// Adds a NAT gateway to a region with a name. `outside` is its address: the account's
+/// own one does not lead back to the machines.
 pub(super) fn add_nat_gateway(
     region: &mut Region,
     lent: LentNatGateway,
-    outside: Option<Ipv4Addr>,
+    (outside, name): (Option<Ipv4Addr>, &str),
     now: Millis,
 ) {
     if region.networks.nat_gateways.contains_key(&lent.id) {
         return;
     }
+    let subnet = lent
+        .subnet
+        .unwrap_or_else(|| public_subnet(region, &lent.vpc, name));
     let created = long_ago(now);
     let allocation = lent.allocation.unwrap_or_else(|| new_id("eipalloc"));
     let public = outside.map(|address| Association {
@@ -243,13 +247,14 @@ pub(super) fn add_nat_gateway(
             address,
             tags: Tags::new(),
             created,
+            is_lent: true,
         };
         region.elastic_ips.insert(own.id.clone(), own);
     }
     let gateway = NatGateway {
         id: lent.id,
         vpc: lent.vpc,
-        subnet: lent.subnet,
+        subnet,
         interface: new_id("eni"),
         address: Ipv4Addr::UNSPECIFIED,
         public,
@@ -261,6 +266,31 @@ pub(super) fn add_nat_gateway(
     };
     let gateways = &mut region.networks.nat_gateways;
     gateways.insert(gateway.id.clone(), gateway);
+}
+
+/// Returns a subnet of a VPC that reaches the internet.
+fn public_subnet(region: &mut Region, vpc: &str, name: &str) -> String {
+    let networks = &mut region.networks;
+    let of_vpc = networks.subnets.values().filter(|subnet| subnet.vpc == vpc);
+    let mut public = of_vpc.filter(|subnet| networks.reaches_internet(&subnet.id));
+    if let Some(subnet) = public.next() {
+        return subnet.id.clone();
+    }
+    let subnet = Subnet {
+        id: new_id("subnet"),
+        vpc: vpc.to_owned(),
+        cidr: networks
+            .vpcs
+            .get(vpc)
+            .map_or_else(Ipv4Net::default, |vpc| vpc.cidr),
+        zone: format!("{name}a"),
+        is_default: false,
+        map_public_ip: true,
+        tags: Tags::new(),
+    };
+    let id = subnet.id.clone();
+    networks.subnets.insert(id.clone(), subnet);
+    id
 }
 
 /// Returns the main table of a VPC, whose subnets reach the internet through a gateway.
