@@ -90,6 +90,7 @@ impl Attempt {
             warn_of_unused_steps(&cx);
         }
         let code = clean_up(runtime, &cx, end.outcome(), self.on_error);
+        runtime.block_on(cx.clients.close());
         write_end(&cx, end.outcome(), end.error(), started);
         if let Some(due) = due {
             let ended = ended(&cx, &end, started);

@@ -12,13 +12,13 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use super::args::SshArgs;
+use super::args::{SshArgs, Via};
 use super::settings::{local, shown, store};
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
 use super::target::CloudTarget;
-use crate::clients::Clients;
 use crate::clients::ssh::{Configuration, Host, Trust};
+use crate::clients::{AwsOptions, Clients};
 use crate::error::{Error, ErrorKind, Result, exit};
 use crate::ledger::{Resource, ResourceKind, Run, State, StepResult, Store};
 use crate::report::{Output, Reporter, Settings};
@@ -38,16 +38,22 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         #[cfg(feature = "local-cloud")]
         Sudo::Ask,
     ))?;
-    let clients = Clients::new(target.aws, local()?, report, CancellationToken::new());
     let id = instance
         .id
         .clone()
         .context("the ledger has no ID of the instance")?;
+    let variables = variables_of(&target.aws);
+    let clients = Clients::new(target.aws, local()?, report, CancellationToken::new());
+    let way = async {
+        Ok(match arguments.via {
+            None => (address(&clients, &id).await?, None),
+            Some(Via::Ssm) => (id.clone(), Some(clients.ssm_target(&id).await?)),
+        })
+    };
+    let (address, ssm) = runtime.block_on(way).map_err(|e: Error| shown(&e))?;
     let host = Host {
         name: instance.name.clone(),
-        address: runtime
-            .block_on(address(&clients, &id))
-            .map_err(|e| shown(&e))?,
+        address,
         port: 22,
         user,
         key,
@@ -56,12 +62,16 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         password: None,
         sudo_password: None,
         via: None,
+        ssm,
         configuration: Configuration::Open,
         settings: Arc::default(),
     };
-    let known_hosts = runtime
-        .block_on(clients.ssh().known_hosts_of(&host, ANSWER))
-        .map_err(|e| shown(&e))?;
+    let known_hosts = runtime.block_on(async {
+        let known_hosts = clients.ssh().known_hosts_of(&host, ANSWER).await;
+        clients.close().await;
+        known_hosts
+    });
+    let known_hosts = known_hosts.map_err(|e| shown(&e))?;
     let mut command = Command::new("ssh");
     let option = |name: &str, value: &str| format!("-o{name}={value}");
     // Only the host key that autorun recorded is valid, not one of the user's or
@@ -78,6 +88,11 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
             .arg("-i")
             .arg(key)
             .arg(option("IdentitiesOnly", "yes"));
+    }
+    if let Some(target) = &host.ssm {
+        command
+            .arg(option("ProxyCommand", &target.proxy_command()))
+            .envs(variables);
     }
     command.arg(host.login()).arg("--").args(&arguments.command);
     // ssh replaces this process, so its exit status is the one that callers see.
@@ -167,6 +182,18 @@ fn login(store: &Store, run: &Run, instance: &Resource) -> Result<(String, Optio
     let server = of_this.next().cloned().unwrap_or_default();
     let user = server["user"].as_str().unwrap_or("ec2-user").to_owned();
     Ok((user, server["key"].as_str().map(PathBuf::from)))
+}
+
+/// Returns the variables with which the AWS CLI reaches the local cloud; none for AWS.
+fn variables_of(options: &AwsOptions) -> Vec<(&'static str, String)> {
+    let (Some(key), Some(url)) = (&options.key, &options.endpoints.ec2) else {
+        return Vec::new();
+    };
+    vec![
+        ("AWS_ENDPOINT_URL", url.clone()),
+        ("AWS_ACCESS_KEY_ID", key.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", key.secret_access_key.clone()),
+    ]
 }
 
 /// Returns the current address, which may have changed since the launch.

@@ -56,6 +56,7 @@ pub struct Clients {
     /// The EC2 and S3 configuration.
     aws: Arc<aws::Aws>,
     ssh: ssh::Ssh,
+    sessions: ssm::Sessions,
     http: http::Http,
     /// Facts about the user's machine.
     pub local: Local,
@@ -92,9 +93,13 @@ impl Clients {
             Confinement::new(options.local_network, cloud.unwrap_or_default())
         });
         let http = http::Http::new(options.local_network, confinement.clone());
+        let aws = Arc::new(aws::Aws::new(options, report.clone()));
+        let sessions = ssm::Sessions::new(Arc::clone(&aws), cancel.clone());
+        let ssh = ssh::Ssh::new(local.clone(), confinement.clone(), report, cancel.clone());
         Self {
-            aws: Arc::new(aws::Aws::new(options, report.clone())),
-            ssh: ssh::Ssh::new(local.clone(), confinement.clone(), report, cancel.clone()),
+            aws,
+            ssh: ssh.with_sessions(Arc::new(sessions.clone())),
+            sessions,
             http,
             local,
             confinement,
@@ -106,14 +111,13 @@ impl Clients {
     /// Returns the same clients with another cancellation token.
     #[must_use]
     pub fn with_cancel(&self, report: Reporter, cancel: CancellationToken) -> Self {
+        let sessions = self.sessions.with_cancel(cancel.clone());
+        let (local, confinement) = (self.local.clone(), self.confinement.clone());
+        let ssh = ssh::Ssh::new(local, confinement, report, cancel.clone());
         Self {
             aws: Arc::clone(&self.aws),
-            ssh: ssh::Ssh::new(
-                self.local.clone(),
-                self.confinement.clone(),
-                report,
-                cancel.clone(),
-            ),
+            ssh: ssh.with_sessions(Arc::new(sessions.clone())),
+            sessions,
             http: self.http.clone(),
             local: self.local.clone(),
             confinement: self.confinement.clone(),
@@ -274,6 +278,21 @@ impl Clients {
     #[must_use]
     pub fn ssh(&self) -> &ssh::Ssh {
         &self.ssh
+    }
+
+    /// Returns how an instance is reached through Systems Manager.
+    pub async fn ssm_target(&self, instance: &str) -> Result<ssh::SsmTarget> {
+        Ok(ssh::SsmTarget {
+            instance: instance.to_owned(),
+            region: self.aws.region().await?,
+            profile: self.aws.profile().cloned(),
+        })
+    }
+
+    /// Closes the ssh connections, and ends their sessions of Systems Manager.
+    pub async fn close(&self) {
+        self.ssh.close();
+        self.sessions.ended().await;
     }
 
     /// Returns whether EC2 and S3 are the local cloud's.

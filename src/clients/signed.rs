@@ -104,6 +104,16 @@ impl SignedService {
         })
     }
 
+    /// Returns the endpoint.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Returns the region of the signatures.
+    pub(super) fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Sends a request once. An error answer is an answer.
     pub(super) async fn send(&self, request: &SignedRequest<'_>) -> Result<SignedAnswer, Failure> {
         let agent = format!("app/{}", self.app_name);

@@ -56,6 +56,7 @@ mod signature;
 #[cfg(target_os = "linux")]
 mod sshd;
 mod visitors;
+mod websocket;
 
 pub use daemon::{Check, checks};
 pub use programs::program;

@@ -102,7 +102,8 @@ async fn connection(front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
         .timer(TokioTimer::new())
         .header_read_timeout(visitor.patience())
         .max_buf_size(LONGEST_HEAD)
-        .serve_connection(TokioIo::new(line), service);
+        .serve_connection(TokioIo::new(line), service)
+        .with_upgrades();
     tokio::pin!(served);
     let result = tokio::select! {
         result = served.as_mut() => result,
@@ -137,6 +138,9 @@ impl Front {
             let path = path.to_owned();
             return Ok(self.own(&path, request, peer, visitor).await);
         }
+        if request.uri().path().starts_with(ec2::DATA_CHANNELS) {
+            return Ok(self.data_channel(request));
+        }
         signature::join_repeated(request.headers_mut());
         let (parts, body) = request.into_parts();
         // Requests to EC2, IAM, STS and Systems Manager have no path. S3 refuses another service's
@@ -151,6 +155,15 @@ impl Front {
         }
         let request = Request::from_parts(parts, body);
         self.object(request, peer, visitor).await
+    }
+
+    /// Opens the data channel of a session of Systems Manager. The token of the session,
+    /// not a signature, admits its client.
+    fn data_channel(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let upgrade = hyper::upgrade::on(&mut request);
+        let (path, headers) = (request.uri().path(), request.headers());
+        let opened = self.ec2.open_data_channel(path, headers, upgrade);
+        opened.unwrap_or_else(|| plain(StatusCode::NOT_FOUND, "there is no such session\n"))
     }
 
     /// Whether a request is for this server: its only `Host`, and the address
@@ -249,9 +262,11 @@ impl Front {
                 ));
             }
         };
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
         Ok(Verified {
             scope: signed.scope,
             session: signed.session,
+            host: host.unwrap_or_default().to_owned(),
             form,
         })
     }
@@ -270,8 +285,8 @@ impl Front {
         match request.scope.service.as_str() {
             "iam" => xml(self.ec2.answer_iam(form, guard)),
             "ssm" => {
-                let sender = Sender { run, guard };
-                let (status, answer) = self.ec2.answer_ssm(region, operation, form, sender);
+                let (sender, body) = (Sender { run, guard }, (&*request.host, &form[..]));
+                let (status, answer) = self.ec2.answer_ssm((region, operation), body, sender);
                 ssm_body(status, &answer)
             }
             "sts" => {
@@ -388,6 +403,8 @@ const SIGNED_AGENT: &str = "x-amz-user-agent";
 struct Verified {
     scope: Scope,
     session: Option<Session>,
+    /// The value of `Host`.
+    host: String,
     form: Vec<u8>,
 }
 

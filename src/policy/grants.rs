@@ -223,6 +223,11 @@ impl Request<'_> {
                     let name = "AWS-RunShellScript";
                     (Some("document"), scope.arn("ssm", "document", &[name]))
                 }
+                On::SshDocument => {
+                    let name = "AWS-StartSSHSession";
+                    (Some("document"), scope.arn("ssm", "document", &[name]))
+                }
+                On::Sessions => (Some("session"), scope.arn("ssm", "session", &[])),
                 On::Instances => (Some("instance"), scope.arn("ssm", "instance", &[])),
                 On::All => (None, "*".to_owned()),
             };
@@ -376,6 +381,21 @@ mod tests {
                 ))
             );
         }
+    }
+
+    #[test]
+    fn a_session_needs_its_document_and_the_instances() {
+        assert_eq!(
+            granted(About::default(), Service::Ssm, "StartSession"),
+            [
+                "ssm:StartSession arn:aws:ssm:eu-central-1::document/AWS-StartSSHSession",
+                "ssm:StartSession arn:aws:ec2:eu-central-1:111122223333:instance/*",
+            ]
+        );
+        assert_eq!(
+            granted(About::default(), Service::Ssm, "TerminateSession"),
+            ["ssm:TerminateSession arn:aws:ssm:eu-central-1:111122223333:session/*"]
+        );
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) enum On {
     Parameter,
     /// The document of Systems Manager that runs shell commands.
     ShellDocument,
+    /// The document of Systems Manager for ssh.
+    SshDocument,
+    /// Sessions of Systems Manager.
+    Sessions,
     /// Instances.
     Instances,
     /// The roles of this program, which have a path of their own.
@@ -95,6 +99,15 @@ fn of_ssm(operation: &str) -> Option<&'static [Needed]> {
                 ]
             }
         }
+        "StartSession" => {
+            &const {
+                [
+                    ("ssm:StartSession", On::SshDocument, If::Always),
+                    ("ssm:StartSession", On::Instances, If::Always),
+                ]
+            }
+        }
+        "TerminateSession" => &const { [("ssm:TerminateSession", On::Sessions, If::Always)] },
         _ => return None,
     })
 }

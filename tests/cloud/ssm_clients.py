@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Uses Run Command of the local cloud with boto3.
+"""Uses Run Command and sessions of the local cloud with boto3.
 
 Usage: ssm_clients.py AUTORUN. The environment is that of `autorun cloud env`, and
 AUTORUN_CLOUD_HOME. Reports a difference to AWS and exits with 1.
@@ -281,6 +281,27 @@ def wrong(web):
     assert len(ssm.list_commands(Filters=after)["Commands"]) == 1
 
 
+def sessions(web, plain):
+    """A session has a token, which is renewed, until it is terminated."""
+    ssh = {"DocumentName": "AWS-StartSSHSession"}
+    message = refused("TargetNotConnected", ssm.start_session, Target=plain, **ssh)
+    assert message == f"{plain} is not connected.", message
+    refused("InvalidDocument", ssm.start_session, Target=web[0])
+    refused("InvalidDocument", ssm.start_session, Target=web[0], DocumentName="AWS-Nothing")
+    refused("InvalidParameters", ssm.start_session, Target=web[0], **ssh,
+            Parameters={"portNumber": ["ssh"]})
+    refused("InvalidParameters", ssm.start_session, Target=web[0], **ssh, Parameters={"host": ["a"]})
+    started = ssm.start_session(Target=web[0], **ssh, Parameters={"portNumber": ["22"]})
+    session = {"SessionId": started["SessionId"]}
+    assert started["StreamUrl"].startswith("ws://") and session["SessionId"] in started["StreamUrl"]
+    resumed = ssm.resume_session(**session)
+    assert resumed["StreamUrl"] == started["StreamUrl"], resumed
+    assert resumed["TokenValue"] != started["TokenValue"], resumed
+    for _ in range(2):
+        assert ssm.terminate_session(**session)["SessionId"] == session["SessionId"]
+    assert "TokenValue" not in ssm.resume_session(**session)
+
+
 def faults(web):
     """AWS throttles, and agents are offline or missing."""
     settings("[[fault]]\noperation = 'SendCommand'\ndo = 'throttle'\n")
@@ -326,6 +347,7 @@ def main():
     targets(web)
     endings(web)
     wrong(web)
+    sessions(web, plain)
     faults(web)
 
 

@@ -57,6 +57,7 @@ mod safety;
 mod secrets;
 mod shells;
 mod ssh_config;
+mod ssm_sessions;
 mod terminal;
 mod versions;
 mod volumes;

@@ -32,7 +32,7 @@ TYPES = {
     "iam": {"instance-profile", "role"},
     "kms": {"key"},
     "s3": {"bucket", "object"},
-    "ssm": {"document", "instance", "parameter"},
+    "ssm": {"document", "instance", "parameter", "session"},
 }
 
 HEAD = """\

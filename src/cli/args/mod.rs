@@ -186,11 +186,23 @@ pub(in crate::cli) struct ShowArgs {
     pub(in crate::cli) output: Output,
 }
 
+/// A way to an instance that needs no open port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Via {
+    /// AWS Systems Manager
+    Ssm,
+}
+
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SshArgs {
     /// ID of a run, or name or ID of an instance
     #[arg(value_name = "RUN|NAME")]
     pub(in crate::cli) target: String,
+
+    /// Reach the instance through AWS Systems Manager, with the AWS CLI and its
+    /// session-manager-plugin. Name it before the command
+    #[arg(long, value_name = "WAY")]
+    pub(in crate::cli) via: Option<Via>,
 
     /// Command to run. Without a command, a login shell starts
     #[arg(

@@ -130,6 +130,7 @@ pub(in crate::cli) fn rehearse(
     let started = Instant::now();
     let end = execute(runtime, attempt.playbook, &cx, false)?;
     let took = started.elapsed();
+    runtime.block_on(cx.clients.close());
     cx.ledger
         .end(end.outcome(), end.error())
         .map_err(|e| shown(&e))?;

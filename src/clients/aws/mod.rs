@@ -356,6 +356,16 @@ impl Aws {
         SignedService::new(name, &location, &loaded.sdk, app_name)
     }
 
+    /// Returns the profile in `--profile`.
+    pub(super) fn profile(&self) -> Option<&String> {
+        self.options.account.profile.as_ref()
+    }
+
+    /// Returns the reporter.
+    pub(super) fn report(&self) -> &Reporter {
+        &self.report
+    }
+
     /// Returns who hears of the requests.
     pub(super) fn listeners(&self) -> &Listeners {
         &self.options.listeners

@@ -349,6 +349,13 @@ static KNOWN: &[Family] = &[
         ErrorKind::NotFound,
         "check `kms_key_id` of create_bucket: the key must exist in the bucket's region",
     ),
+    any(
+        &["TargetNotConnected"],
+        ErrorKind::Unreachable,
+        "wait until the instance has booted (wait_until_ready), and give it a role that lets its \
+         agent register: `iam_profile: instance_role(\"NAME\").profile`; the agent must be \
+         installed and reach AWS",
+    ),
 ];
 
 const fn any(codes: &'static [&'static str], kind: ErrorKind, hint: &'static str) -> Family {

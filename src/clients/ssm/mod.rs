@@ -1,8 +1,8 @@
-//! Systems Manager: public parameters, and Run Command.
+//! Systems Manager: public parameters, Run Command, and sessions.
 //!
 //! These are signed requests in JSON, without the SDK's crate for Systems Manager:
 //! on 2 cores that crate takes 127 seconds to compile, more than a tenth of a build,
-//! and the program sends seven of its 152 operations.
+//! and the program sends nine of its 152 operations.
 
 use std::time::Duration;
 
@@ -17,9 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 mod answers;
 mod commands;
 mod parameters;
+mod sessions;
 
 pub use answers::{Invocation, InvocationState, Managed, Output};
 pub use commands::{MOST_IDS, NewCommand, Sent};
+pub(super) use sessions::Sessions;
 
 /// Limit for a request.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -24,6 +24,7 @@ use super::pin::Pin;
 use super::proxy::{Line, Proxy};
 use super::pump;
 use super::reboots::{Boots, Expected};
+use super::ssm::{self, SsmSessions};
 use super::trust::{self, KeyTypes, Offered};
 use super::tunnel::Jump;
 use crate::confinement::Confinement;
@@ -70,6 +71,8 @@ pub struct Ssh {
     confinement: Option<Confinement>,
     known_hosts: Arc<KnownHosts>,
     config: SshConfig,
+    /// Starts sessions of Systems Manager.
+    sessions: Option<Arc<dyn SsmSessions>>,
     report: Reporter,
     pub(super) cancel: CancellationToken,
     pub(super) idle: Arc<Idle>,
@@ -95,6 +98,7 @@ impl Ssh {
             known_hosts: Arc::new(KnownHosts::new(local.home.as_deref(), report.clone())),
             config: SshConfig::new(local.clone(), cancel.clone()),
             local,
+            sessions: None,
             report,
             cancel,
             idle: Arc::default(),
@@ -103,6 +107,13 @@ impl Ssh {
             unverified: Mutex::default(),
             noted: Mutex::default(),
         }
+    }
+
+    /// Returns the same connections, which can also use sessions of Systems Manager.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: Arc<dyn SsmSessions>) -> Self {
+        self.sessions = Some(sessions);
+        self
     }
 
     /// Returns a host with the settings of OpenSSH's configuration, if it
@@ -411,11 +422,14 @@ impl Ssh {
         move || connect::login(&host, line, &local, &known, &report, &patience)
     }
 
-    /// Opens a socket to a host: directly, through its jump host, or to the
-    /// `ProxyCommand` of OpenSSH's configuration.
+    /// Opens a socket to a host: directly, through its jump host or Systems Manager, or
+    /// to the `ProxyCommand` of OpenSSH's configuration.
     async fn reach(&self, host: &Host, patience: &Patience) -> Result<Line> {
         if let Some(confinement) = &self.confinement {
             confinement.check_host(host)?;
+        }
+        if let Some(target) = &host.ssm {
+            return ssm::open(self.sessions.as_deref(), (host, target), patience).await;
         }
         let Some(via) = &host.via else {
             if let Some(command) = &host.settings.proxy_command {
@@ -450,6 +464,13 @@ impl Ssh {
         tokio::time::timeout_at(patience.until.into(), tunnel)
             .await
             .unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Closes the connections that are not in use.
+    pub fn close(&self) {
+        self.idle.close();
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.clear();
     }
 
     /// Returns the connection to a jump host, which may itself be behind
@@ -504,7 +525,8 @@ impl Ssh {
     /// Throws `unreachable`, `timeout`.
     pub async fn accepts(&self, host: &Host, timeout: Duration) -> Result<()> {
         let patience = Patience::new(timeout, &self.cancel);
-        // With a `ProxyCommand`, only the host's answer shows that it is reached.
+        // With a `ProxyCommand`, only the host's answer shows that it is reached. A
+        // session waits for it anyway.
         if host.via.is_none() && host.settings.proxy_command.is_some() {
             return self.offered(host, &KeyTypes::Any, timeout).await.map(drop);
         }

@@ -19,6 +19,7 @@ use super::known_hosts::KnownHosts;
 use super::libssh2::{is_closed, is_key_exchange};
 use super::login::authenticate;
 use super::proxy::{Line, Proxy};
+use super::ssm;
 use super::trust::{Expected, Offered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::local::Local;
@@ -165,7 +166,10 @@ fn handshake(
         .map_err(|halt| {
             let error = no_handshake(host, &connection.session, &halt);
             match connection.proxy.as_mut().and_then(Proxy::reason) {
-                Some(why) => proxy_failed(host, &why),
+                Some(why) => match &host.ssm {
+                    Some(target) => ssm::failed(host, target, &why),
+                    None => proxy_failed(host, &why),
+                },
                 None => error,
             }
         })?;

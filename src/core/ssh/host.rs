@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::{Question, Settings};
+use super::ssm::SsmTarget;
 
 /// A host, with everything needed to connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +37,9 @@ pub struct Host {
     /// The jump host on the way to this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub via: Option<Box<Host>>,
+    /// The instance, if the host is reached through Systems Manager.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssm: Option<SsmTarget>,
     /// Whether OpenSSH's configuration applies to the host.
     #[serde(default, skip_serializing_if = "Configuration::is_open")]
     pub configuration: Configuration,
@@ -107,7 +111,7 @@ impl Host {
 
     /// Returns OpenSSH's arguments to connect to this host, quoted for a shell.
     /// A jump host is a `ProxyCommand`, because `-J` has no option for the jump
-    /// host's key. If OpenSSH's configuration applies, ssh reads it again.
+    /// host's key; so is Systems Manager. If OpenSSH's configuration applies, ssh reads it again.
     #[must_use]
     pub fn arguments(&self) -> String {
         let mut arguments = Vec::new();
@@ -146,6 +150,10 @@ impl Host {
             let proxy = format!("ProxyCommand=ssh -W '[%h]:%p' {way}");
             arguments.push(format!("-o {}", shell_words::quote(&proxy)));
         }
+        if let Some(target) = &self.ssm {
+            let proxy = format!("ProxyCommand={}", target.proxy_command());
+            arguments.push(format!("-o {}", shell_words::quote(&proxy)));
+        }
         let login = match configured {
             Some(Question { name, user, .. }) => match user {
                 Some(user) => format!("{user}@{name}"),
@@ -175,6 +183,7 @@ mod tests {
             password: None,
             sudo_password: None,
             via: None,
+            ssm: None,
             configuration: Configuration::Open,
             settings: Arc::default(),
         };
@@ -200,5 +209,32 @@ mod tests {
                 "admin@10.0.0.7",
             ]
         );
+    }
+
+    #[test]
+    fn arguments_connect_through_systems_manager() {
+        let target = SsmTarget {
+            instance: "i-0a".to_owned(),
+            region: "eu-west-1".to_owned(),
+            profile: None,
+        };
+        let proxy = format!("ProxyCommand={}", target.proxy_command());
+        let mut host: Host = serde_json::from_value(serde_json::json!({
+            "name": "web", "address": "10.0.0.7", "port": 22, "user": "ec2-user", "key": null,
+            "trust": { "instance": "i-0a" },
+        }))
+        .unwrap();
+        host.ssm = Some(target);
+        let arguments = shell_words::split(&host.arguments()).unwrap();
+        assert_eq!(arguments, ["-o", &proxy, "ec2-user@10.0.0.7"]);
+        // The ssh of the host behind it passes the port of the instance on.
+        let inner = Host {
+            via: Some(Box::new(host.clone())),
+            ssm: None,
+            address: "10.0.0.8".to_owned(),
+            ..host
+        };
+        let arguments = shell_words::split(&inner.arguments()).unwrap();
+        assert!(arguments[1].contains("portNumber=%%p"), "{arguments:?}");
     }
 }

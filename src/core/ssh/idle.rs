@@ -66,6 +66,12 @@ impl Idle {
         drop(forgotten);
     }
 
+    /// Closes all connections.
+    pub(super) fn close(&self) {
+        let all = std::mem::take(&mut *self.all());
+        drop(all);
+    }
+
     fn all(&self) -> MutexGuard<'_, HashMap<Host, Vec<Kept>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

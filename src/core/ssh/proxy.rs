@@ -1,5 +1,5 @@
-//! `ProxyCommand`: a program whose standard input and output are the connection
-//! to a host.
+//! A program whose standard input and output are the connection to a host: a
+//! `ProxyCommand`, or AWS's session-manager-plugin.
 
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use super::config::Tokens;
 use super::errors::tail;
 use super::host::{Configuration, Host};
+use super::ssm::{SsmSession, SsmSessionEnd};
 use crate::error::{Error, Result};
 use crate::local::Local;
 
@@ -26,11 +27,13 @@ const ENDS_WITHIN: Duration = Duration::from_millis(500);
 /// The most bytes of the program's messages that are kept.
 const KEPT: usize = 8 << 10;
 
-/// A running `ProxyCommand`. Dropping it ends the program.
+/// A running program. Dropping it ends the program.
 pub(super) struct Proxy {
     child: Child,
     /// Its messages, once it has closed its standard error.
     messages: Receiver<Vec<u8>>,
+    /// The session that it carries, which ends after it.
+    _session: Option<SsmSessionEnd>,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -88,19 +91,34 @@ impl Proxy {
         let command = tokens.expand(command, false)?;
         let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty());
         let shell = shell.unwrap_or_else(|| "/bin/sh".into());
-        let failed = |e: std::io::Error| Error::io("start the shell", shell.as_ref(), &e);
-        let (near, far) = UnixStream::pair().map_err(failed)?;
-        let input = far.try_clone().map_err(failed)?;
-        let mut child = Command::new(&shell)
-            .arg("-c")
-            .arg(format!("exec {command}"))
+        let mut started = Command::new(&shell);
+        started.arg("-c").arg(format!("exec {command}"));
+        Self::spawn(started, None).map_err(|e| Error::io("start the shell", shell.as_ref(), &e))
+    }
+
+    /// Starts the program of a session.
+    ///
+    /// Throws `not_found` if there is no such program.
+    pub(super) fn of_session(session: SsmSession) -> Result<Line> {
+        let (name, value) = session.variable;
+        let mut command = Command::new(&session.program);
+        command.args(session.arguments).env(name, value.0);
+        Self::spawn(command, Some(session.end))
+            .map_err(|e| Error::io("start", session.program.as_ref(), &e))
+    }
+
+    fn spawn(mut command: Command, session: Option<SsmSessionEnd>) -> std::io::Result<Line> {
+        let (near, far) = UnixStream::pair()?;
+        let input = far.try_clone()?;
+        let mut child = command
             .stdin(Stdio::from(OwnedFd::from(input)))
             .stdout(Stdio::from(OwnedFd::from(far)))
             .stderr(Stdio::piped())
             // Ctrl-C ends the run, and the run ends the program.
             .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+            .spawn()?;
+        // The command holds the other end of the socket.
+        drop(command);
         let (send, messages) = channel();
         let stderr = child.stderr.take();
         std::thread::spawn(move || {
@@ -116,7 +134,11 @@ impl Proxy {
         });
         Ok(Line {
             socket: near.into(),
-            proxy: Some(Self { child, messages }),
+            proxy: Some(Self {
+                child,
+                messages,
+                _session: session,
+            }),
             round_trip: None,
         })
     }

@@ -158,6 +158,7 @@ mod tests {
             password: None,
             sudo_password: None,
             via: None,
+            ssm: None,
             configuration: Configuration::default(),
             settings: Arc::default(),
         };

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::clients::ssh::{Configuration, Host, Secret, Trust};
+use crate::clients::ssh::{Configuration, Host, Secret, SsmTarget, Trust};
 use crate::script::{HostValue, ResultKind};
 
 /// A host as a playbook sees it.
@@ -44,6 +44,11 @@ pub(super) struct KnownHost {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "HostValue")]
     via: Option<Box<KnownHost>>,
+    /// The instance that is reached through Systems Manager. Present only with
+    /// `via: "ssm"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Value")]
+    ssm: Option<SsmTarget>,
     /// The name under which the ssh configuration was asked about the host.
     /// Present only for an address, or with the option `ssh_config`.
     #[serde(skip_serializing_if = "Configuration::is_open")]
@@ -65,6 +70,7 @@ impl From<Host> for KnownHost {
             password: host.password,
             sudo_password: host.sudo_password,
             via: host.via.map(|via| Box::new(Self::from(*via))),
+            ssm: host.ssm,
             configuration: host.configuration,
         }
     }

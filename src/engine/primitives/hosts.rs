@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::{future, stream};
-use rhai::{Array, Dynamic};
+use rhai::{Array, Dynamic, ImmutableString};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +30,9 @@ use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::{Level, text};
 use crate::script::{self, HostValue};
+
+/// The value of the option `via` for Systems Manager.
+const SSM: &str = "ssm";
 
 /// How many hosts have a line each in the log when the work on them ends.
 const SHOWN: usize = 20;
@@ -56,7 +59,8 @@ pub(super) struct HostOptions {
     sudo_password: Option<Secret>,
     /// Jump host through which the host is reached: an address, or a map that
     /// `launch_instance` or `host` returned. As with `ssh -J`, keys and
-    /// passwords stay on this machine.
+    /// passwords stay on this machine. Or "ssm": the instance is reached through
+    /// AWS Systems Manager, without an open port or a public address.
     via: Option<HostValue>,
     /// Fingerprint of the host key, such as "SHA256:...". By default the key is
     /// looked up in the `known_hosts` files.
@@ -100,6 +104,9 @@ pub(super) async fn host(
 ) -> Result<KnownHost> {
     let via = match options.via.take() {
         None => None,
+        Some(HostValue(via)) if is_ssm(&via) => {
+            return Ok(through_ssm(cx, address, options).await?.into());
+        }
         Some(HostValue(via)) => {
             let way = async { configured(cx, &via, named(cx, &via)?).await };
             Some(way.await.map_err(|e| e.while_doing("option `via`"))?)
@@ -133,6 +140,48 @@ pub(super) async fn host(
         host.via = Some(Box::new(via));
     }
     Ok(host.into())
+}
+
+/// Whether the option `via` names Systems Manager.
+fn is_ssm(via: &Dynamic) -> bool {
+    via.read_lock::<ImmutableString>()
+        .is_some_and(|via| via.as_str() == SSM)
+}
+
+/// Builds the host of an instance that is reached through Systems Manager.
+async fn through_ssm(cx: &Context, address: &Dynamic, options: HostOptions) -> Result<Host> {
+    if text_of(address).is_some() {
+        return Err(Error::invalid(format!(
+            "option `via`: Systems Manager reaches instances only, and `{address}` is an address"
+        ))
+        .hint("pass the map that launch_instance returned, or an instance id"));
+    }
+    if options.ssh_config.is_some() {
+        return Err(Error::invalid(
+            "option `ssh_config`: the ssh configuration does not apply with `via: \"ssm\"`",
+        )
+        .hint("remove `ssh_config`"));
+    }
+    let server = ServerRef::from_value(cx, address)?;
+    // Its address is not used to reach it, and an id has none.
+    let described = Instance {
+        private_ip: server
+            .private_ip
+            .clone()
+            .or_else(|| Some(server.id.clone())),
+        ..Instance::default()
+    };
+    let mut host = adjusted(cx, instance_host(&server, &described)?, options)?;
+    if host.via.is_some() {
+        return Err(Error::invalid(format!(
+            "option `via`: {} already has a jump host",
+            host.name
+        ))
+        .hint("pass the map that launch_instance returned"));
+    }
+    host.configuration = Configuration::Off;
+    host.ssm = Some(cx.clients.ssm_target(&server.id).await?);
+    Ok(host)
 }
 
 /// Applies the option `ssh_config` to a host that a map or an id names.
@@ -191,6 +240,7 @@ fn addressed(cx: &Context, text: &str, options: HostOptions) -> Result<Host> {
         password: None,
         sudo_password: None,
         via: None,
+        ssm: None,
         configuration: Configuration::Of(Question {
             name: address.host,
             user: named_user,
@@ -333,6 +383,7 @@ pub(super) async fn reached(cx: &Context, host: Host) -> Result<Host> {
 async fn with_jump(cx: &Context, host: Host, file: Option<PathBuf>) -> Result<Host> {
     let applies = matches!(host.trust, Trust::Instance(_))
         && host.via.is_none()
+        && host.ssm.is_none()
         && host.configuration.is_open()
         && !cx.clients.on_local_cloud();
     if !applies {
@@ -345,6 +396,7 @@ async fn with_jump(cx: &Context, host: Host, file: Option<PathBuf>) -> Result<Ho
 /// host first.
 pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
     if is_outside(cx, host) {
+        note_session(cx, host).await;
         return Ok(());
     }
     if let Some(via) = &host.via {
@@ -355,6 +407,15 @@ pub(super) async fn know_keys(cx: &Context, host: &Host) -> Result<()> {
         compare_or_warn(cx, host, id).await?;
     }
     Ok(())
+}
+
+/// Notes in a rehearsal what the way to a host needs, without going it.
+async fn note_session(cx: &Context, host: &Host) {
+    if host.ssm.is_some()
+        && let Ok(ssm) = cx.clients.ssm().await
+    {
+        ssm.note_session();
+    }
 }
 
 /// One host, or the values of an array. The hosts of an array are looked up later,

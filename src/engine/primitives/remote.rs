@@ -47,6 +47,11 @@ pub mod api {
     /// reached in another way than by default, for example through a jump host;
     /// the returned map can then be used wherever an instance is expected.
     ///
+    /// With `via: "ssm"`, an instance needs neither an open port nor a public
+    /// address: its agent of Systems Manager, whose role must let it register
+    /// (see `instance_role`), connects to the ssh server. AWS's program
+    /// `session-manager-plugin` must be installed on this machine.
+    ///
     /// `~/.ssh/config` and `/etc/ssh/ssh_config` apply to an address as with
     /// `ssh`; what the playbook names has precedence. For an instance, only
     /// `ProxyJump` applies. `StrictHostKeyChecking no` has no effect.
@@ -67,6 +72,7 @@ pub mod api {
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
     /// let inner = host("10.0.1.7", #{ via: "bastion.example.com" });
+    /// let closed = host("i-0123456789abcdef0", #{ via: "ssm" });
     /// ```
     #[rhai_fn(return_raw)]
     pub fn host(call: NativeCallContext, address: Dynamic, options: Map) -> Outcome<Dynamic> {
@@ -415,6 +421,13 @@ async fn reachable_at(cx: &Context, server: &Dynamic, port: u16) -> Result<Host>
     let mut host = located(cx, server).await?;
     if let Some(via) = &host.via {
         know_keys(cx, via).await?;
+    }
+    if host.ssm.is_some() && port != host.port {
+        return Err(Error::invalid(format!(
+            "through Systems Manager, only the ssh server of {} can be reached, not port {port}",
+            host.name
+        ))
+        .hint("ask on the instance, for example: ssh_exec(server, \"curl -fsS localhost:80\")"));
     }
     host.port = port;
     Ok(host)

@@ -253,7 +253,11 @@ pub(super) async fn described(cx: &Context, id: &str) -> Result<Instance> {
 
 /// Returns how to reach an instance.
 pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<Host> {
-    let through = server.host.as_ref().is_some_and(|host| host.via.is_some());
+    let known = server.host.as_ref();
+    if let Some(host) = known.filter(|host| host.ssm.is_some()) {
+        return Ok(host.clone());
+    }
+    let through = known.is_some_and(|host| host.via.is_some());
     // A jump host reaches the instance at its private address.
     let addresses = if through {
         [&instance.private_ip, &instance.public_ip]
@@ -290,6 +294,7 @@ pub(super) fn instance_host(server: &ServerRef, instance: &Instance) -> Result<H
         password: None,
         sudo_password: None,
         via: None,
+        ssm: None,
         configuration: Configuration::Open,
         settings: Arc::default(),
     })
@@ -313,6 +318,9 @@ pub(super) async fn explained(cx: &Context, host: &Host, error: Error) -> Error 
 
 fn explanation(host: &Host, instance: &Instance) -> Option<String> {
     let stopped = not_running(instance);
+    if host.ssm.is_some() {
+        return stopped;
+    }
     let addresses = [&instance.public_ip, &instance.private_ip];
     let mut addresses = addresses.into_iter().flatten();
     let current = addresses.clone().next();

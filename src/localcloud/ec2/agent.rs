@@ -1,10 +1,11 @@
-//! The agent of Systems Manager in an instance: runs scripts, and reports their output
-//! and their end.
+//! The agent of Systems Manager in an instance: runs scripts, reports their output and
+//! their end, and connects to ports.
 
 use std::fs::File;
 use std::io::{self, Write as _};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
 use super::machines::Machines;
@@ -29,6 +30,13 @@ impl Machines {
             Some(AgentFault::Offline) => Agent::Offline,
             Some(AgentFault::Missing) => Agent::Absent,
         })
+    }
+
+    /// Connects to a port of an instance.
+    pub(super) async fn dial(&self, id: &str, port: u16) -> io::Result<UnixStream> {
+        let machine = self.machine(id);
+        let machine = machine.ok_or_else(|| io::Error::other("the instance does not run"))?;
+        machine.dial(port).await
     }
 
     /// Runs a script in an instance until it ends or is cancelled.

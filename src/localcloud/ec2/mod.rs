@@ -106,5 +106,7 @@ pub(crate) use machines::Machines;
 pub(crate) use no_machines::Machines;
 pub(crate) use refusal::Refusal;
 pub(crate) use service::{Ec2, Sender};
-pub(crate) use ssm::{OutputStore, operation as ssm_operation, refused as ssm_refused};
+pub(crate) use ssm::{
+    DATA_CHANNELS, OutputStore, operation as ssm_operation, refused as ssm_refused,
+};
 pub(crate) use store::Store;

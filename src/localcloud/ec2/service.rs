@@ -3,7 +3,10 @@
 use std::io;
 use std::sync::Arc;
 
+use hyper::upgrade::OnUpgrade;
+use hyper::{HeaderMap, Response};
 use ipnet::Ipv4Net;
+use s3s::Body;
 
 use super::Machines;
 use super::answer::{Answer, refused};
@@ -101,6 +104,7 @@ impl Ec2 {
             machines: machines.clone(),
             outputs,
             commands: ssm::Commands::default(),
+            sessions: ssm::Sessions::default(),
         });
         Self(Arc::new(Inner {
             store,
@@ -259,18 +263,19 @@ impl Ec2 {
         iam::answer(&self.0.store, form, guard)
     }
 
-    /// Answers a request to Systems Manager: HTTP status and JSON.
+    /// Answers a request to Systems Manager, which named this server `host`: HTTP status
+    /// and JSON.
     pub(crate) fn answer_ssm(
         &self,
-        region: &str,
-        operation: &str,
-        body: &[u8],
+        (region, operation): (&str, &str),
+        (host, body): (&str, &[u8]),
         sender: Sender<'_>,
     ) -> (u16, serde_json::Value) {
         let request = ssm::Request {
             region,
             operation,
             body,
+            host,
             guard: sender.guard,
             account: &self.0.plans.account(sender.run),
             facts: &self.0.store.facts,
@@ -280,6 +285,17 @@ impl Ec2 {
             Ok(answer) => (200, answer),
             Err(refusal) => (refusal.status, ssm::refused(&refusal)),
         }
+    }
+
+    /// Opens the data channel of a session. Returns `None` if the path names no session,
+    /// or if the request does not ask for a WebSocket.
+    pub(crate) fn open_data_channel(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        upgrade: OnUpgrade,
+    ) -> Option<Response<Body>> {
+        ssm::open_data_channel(&self.0.managed, (path, headers), upgrade)
     }
 
     /// Returns the instances for `autorun cloud status`: id, name, state, address

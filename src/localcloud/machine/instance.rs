@@ -12,11 +12,13 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::boot::{AgentFault, Ending};
 use super::cgroups::Group;
 use super::claims::Claim;
+use super::dial::dial;
 use super::disk::in_use::DiskInUse;
 use super::execution::{Execution, Running};
 use super::message::{Channel, FromInit, ToInit};
@@ -145,6 +147,11 @@ impl Machine {
     /// Starts a command in the machine.
     pub(crate) async fn execute(&self, execution: Execution) -> io::Result<Running> {
         Running::start(&self.0.channel, execution).await
+    }
+
+    /// Connects to a port of the machine.
+    pub(crate) async fn dial(&self, port: u16) -> io::Result<UnixStream> {
+        dial(&self.0.channel, port).await
     }
 
     /// Requests a shutdown, and kills the machine if it does not end in time.

@@ -85,6 +85,8 @@ pub(super) enum ToInit {
     /// Run a command. Sent with its control socket, and the pipes of its standard
     /// output and standard error.
     Execute(Execution),
+    /// Connect to a port of the machine. Sent with a socket that carries the data.
+    Dial { port: u16 },
     /// The volumes of the boot are attached. Sent only if there are some.
     Attached,
     /// The answer to a request about volumes.

@@ -34,6 +34,7 @@ mod cgroups;
 mod checks;
 mod claims;
 mod creation;
+mod dial;
 mod disk;
 mod dmi;
 mod error;

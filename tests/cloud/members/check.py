@@ -144,7 +144,8 @@ def value(shape, name, path, sample, live):
     if shape.type_name == "list":
         return [value(shape.member, name, path, sample, live)]
     if shape.type_name == "map":
-        return {scenario.KEYS.get(name, "x"): value(shape.value, name, path, sample, live)}
+        key = live.get(f"{name}.key", scenario.KEYS.get(name, "x"))
+        return {key: value(shape.value, name, path, sample, live)}
     if shape.type_name != "structure":
         return scalar(shape, name, sample, live)
     also = scenario.ALSO.get(shape.name, []) + scenario.ALSO_WITH.get((shape.name, *path[:1]), [])

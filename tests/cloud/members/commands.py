@@ -1,4 +1,4 @@
-"""The scenario of Run Command: an instance whose agent registers, and commands."""
+"""The scenario of Run Command and of sessions: an instance whose agent registers."""
 
 import json
 import time
@@ -11,6 +11,9 @@ AGENT = json.dumps({"Statement": [
 PARAMETERS = {"commands": ["echo out; echo err >&2"], "executionTimeout": ["60"]}
 # The values of requests to send a command. The key of a parameter is not `x`.
 SEND = {"DocumentName": "AWS-RunShellScript", "Parameters": PARAMETERS}
+
+# The values of requests to start a session.
+SSH = {"DocumentName": "AWS-StartSSHSession", "Parameters": {"portNumber": ["22"]}}
 
 
 def until(ask, what):
@@ -61,7 +64,11 @@ def commands(ssm):
     ssm.list_commands(MaxResults=1)
     ssm.list_command_invocations(MaxResults=1)
     ssm.cancel_command(CommandId=command)
+    session = ssm.start_session(Target=instance, **SSH)["SessionId"]
+    ssm.resume_session(SessionId=session)
+    ssm.terminate_session(SessionId=session)
     return {
+        "Target": instance, "SessionId": session, "Reason": "a test",
         "CommandId": command, "InstanceId": instance, "InstanceIds": instance,
         "PluginName": "aws:runShellScript", "Key": "tag:team", "Values": "x",
         "value": "2020-01-01T00:00:00Z", "DocumentVersion": "1", "TimeoutSeconds": 60,
@@ -73,8 +80,10 @@ def commands(ssm):
     }
 
 
-def base(member, live):
-    """Returns what a request to send a command needs beside this member."""
+def base(operation, member, live):
+    """Returns what a request needs beside this member."""
+    if operation == "StartSession":
+        return {"Target": live["InstanceId"], **SSH}
     where = {} if member == "Targets" else {"InstanceIds": [live["InstanceId"]]}
     return {**SEND, **where}
 

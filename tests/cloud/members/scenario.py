@@ -108,13 +108,16 @@ SAMPLES = {
     "ResetInstanceAttribute": {"Attribute": "sourceDestCheck"},
     "ResetImageAttribute": {"Attribute": "launchPermission"},
     "ResetSnapshotAttribute": {"Attribute": "createVolumePermission"},
+    "StartSession": {
+        "DocumentName": "AWS-StartSSHSession", "Parameters": "22", "Parameters.key": "portNumber",
+    },
 }
 
 
 def base(operation, member, live):
     """Returns what a request with this member needs beyond what the model requires."""
-    if operation == "SendCommand":
-        return commands.base(member, live)
+    if operation in ("SendCommand", "StartSession"):
+        return commands.base(operation, member, live)
     group = {"GroupId": live["GroupId"]} if "GroupId" in live else {}
     if operation.startswith(("AuthorizeSecurityGroup", "RevokeSecurityGroup")):
         # The rule with port 443 exists.

@@ -24,7 +24,7 @@ pub(super) struct Shell {
 
 impl Shell {
     /// A shell of a user who has a checkout of the project, `autorun`, the AWS
-    /// CLI and boto3, and whose local cloud is up.
+    /// CLI, a stand-in for its plugin and boto3, and whose local cloud is up.
     pub(super) fn start() -> Self {
         let cloud = LocalCloud::start();
         let home = tempfile::tempdir().unwrap();
@@ -41,7 +41,12 @@ impl Shell {
         let program = env!("CARGO_BIN_EXE_autorun").to_owned();
         let folders = [Lab::python(), program]
             .map(|file| Path::new(&file).parent().unwrap().display().to_string());
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folders.join(":"));
+        let plugin = root().join("tests/plugin");
+        let path = format!(
+            "{}:{}:/usr/sbin:/usr/bin:/sbin:/bin",
+            folders.join(":"),
+            plugin.display()
+        );
         let mut child = Command::new("bash")
             .args(["--noprofile", "--norc"])
             .current_dir(&checkout)

@@ -130,6 +130,7 @@ impl SshConfig {
             password: None,
             sudo_password: None,
             via,
+            ssm: None,
             configuration: Configuration::Of(question),
             settings,
         })

@@ -14,7 +14,7 @@ use crate::clock;
 use crate::faults::Account;
 
 /// The version of the agent, which all instances have.
-const VERSION: &str = "3.3.3050.0";
+pub(super) const VERSION: &str = "3.3.3050.0";
 
 /// Limits of the size of a page, and its default.
 const PAGE: (u64, u64, usize) = (5, 50, 10);

@@ -1,18 +1,22 @@
-//! Systems Manager: the public parameters with the ids of images, and Run Command
-//! with the agents of instances.
+//! Systems Manager: the public parameters with the ids of images, Run Command with the
+//! agents of instances, and sessions with their ports.
 //!
 //! - `parameters` is Parameter Store.
 //! - `managed` decides which instances an agent has registered.
 //! - `send_command` checks and sends a command, `commands` keeps all of them,
 //!   `delivery` brings them to the agents, `cancellation` ends them.
 //! - `command_answers` and `invocation_answers` describe them.
+//! - `sessions` starts and ends sessions, `data_channel` carries their data in the
+//!   messages of `agent_message`.
 //! - `order` is what an agent is asked to do; `../agent.rs` does it.
 //!
-//! Commands are kept in memory: they end with the process, as the instances do.
+//! Commands and sessions are kept in memory: they end with the process, as the instances do.
 
+mod agent_message;
 mod cancellation;
 mod command_answers;
 mod commands;
+mod data_channel;
 mod delivery;
 mod invocation_answers;
 mod managed;
@@ -20,6 +24,7 @@ mod order;
 mod output;
 mod parameters;
 mod send_command;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -36,9 +41,12 @@ use crate::authorization::{Guard, Need};
 use crate::faults::Account;
 
 pub(super) use commands::Commands;
+pub(super) use data_channel::open as open_data_channel;
 pub(super) use managed::Agent;
 pub(super) use order::{Captured, End, Finished, Order};
 pub(crate) use output::OutputStore;
+pub(crate) use sessions::PATH as DATA_CHANNELS;
+pub(super) use sessions::Sessions;
 
 /// An operation answers a request with JSON.
 type Operation = fn(&Request<'_>) -> Result<Value>;
@@ -62,7 +70,10 @@ const OPERATIONS: &[(&str, Operation)] = &[
         invocation_answers::list_command_invocations,
     ),
     ("ListCommands", command_answers::list_commands),
+    ("ResumeSession", sessions::resume_session),
     ("SendCommand", send_command::send_command),
+    ("StartSession", sessions::start_session),
+    ("TerminateSession", sessions::terminate_session),
 ];
 
 /// Returns AWS's names of the operations.
@@ -75,6 +86,8 @@ pub(super) struct Request<'a> {
     pub(super) region: &'a str,
     pub(super) operation: &'a str,
     pub(super) body: &'a [u8],
+    /// The name and port under which the sender reaches this server.
+    pub(super) host: &'a str,
     pub(super) guard: Option<&'a Guard>,
     pub(super) account: &'a Account,
     pub(super) facts: &'a CloudInfo,
@@ -88,6 +101,7 @@ pub(super) struct Cloud {
     pub(super) machines: Option<Machines>,
     pub(super) outputs: Option<Arc<dyn OutputStore>>,
     pub(super) commands: Commands,
+    pub(super) sessions: Sessions,
 }
 
 impl Request<'_> {

@@ -10,6 +10,7 @@ mod cloud_init;
 mod commands;
 mod console;
 pub(super) mod control;
+mod dial;
 mod distribution;
 mod first_boot;
 mod host_keys;

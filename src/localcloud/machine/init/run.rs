@@ -23,6 +23,7 @@ use super::cloud_init::{CloudInit, Progress};
 use super::commands;
 use super::console::Console;
 use super::control::Control;
+use super::dial;
 use super::first_boot;
 use super::host_keys::HostKey;
 use super::journal;
@@ -211,6 +212,9 @@ impl Init {
                     message = daemon.receive::<ToInit>() => match message {
                         Ok(Some((ToInit::Execute(execution), descriptors))) => {
                             self.execute(execution, descriptors);
+                        }
+                        Ok(Some((ToInit::Dial { port }, descriptors))) => {
+                            in_background("a session", dial::carry(port, descriptors));
                         }
                         Ok(Some((ToInit::Volumes { number, answer }, _))) => {
                             answers.pass(number, answer);
