@@ -129,6 +129,11 @@ fn chosen(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     let report = reporter(&arguments.report, "")?;
     let mut runs = store.runs().map_err(|e| shown(&e))?;
     runs.retain(|run| run.up > 0);
+    if let Some(age) = arguments.older_than {
+        let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+        let before = jiff::Timestamp::now().as_millisecond().saturating_sub(age);
+        runs.retain(|run| run.started <= before);
+    }
     let mut ended = Vec::new();
     for run in runs {
         match store.holder(&run).map_err(|e| shown(&e))? {

@@ -30,6 +30,7 @@ const PAGES: &[(&str, &str)] = &[
         include_str!("../../playbooks/manual/coming-from.md"),
     ),
     ("runs", include_str!("../../playbooks/manual/runs.md")),
+    ("ci", include_str!("../../playbooks/manual/ci.md")),
     (
         "local-cloud",
         include_str!("../../playbooks/manual/local-cloud.md"),
@@ -109,8 +110,8 @@ fn paged(page: &str) -> anyhow::Result<u8> {
 fn overview() -> String {
     let names = PAGES.iter().map(|(name, _)| *name).chain([CHECKS]);
     let names: Vec<&str> = names.collect();
-    let pages = text::wrap(&names.join(", "), 2);
-    format!("{}\nPages\n  {pages}\n", reference::overview())
+    let pages = text::wrap(&format!("  {}", names.join(", ")), 2);
+    format!("{}\nPages\n{pages}\n", reference::overview())
 }
 
 /// Returns what contains all these words, in any case: functions and codes with their

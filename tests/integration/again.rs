@@ -187,3 +187,39 @@ fn a_local_cloud_that_is_gone_has_nothing_up() {
     // That run started the local cloud itself, and its instance is up.
     autorun.run().exits(2);
 }
+
+#[test]
+fn destroy_leaves_the_resources_of_newer_runs() {
+    let cloud = LocalCloud::start();
+    let autorun = cloud.autorun().playbook("create_bucket(\"test\");");
+    autorun.run().exits(0);
+    let run = newest(&autorun);
+    let guard = [
+        "destroy",
+        "--all",
+        "--older-than",
+        "2h",
+        "--yes",
+        "--output",
+        "json",
+    ];
+    assert!(!other(&autorun, &guard).contains("resource_released"));
+    // As if the run had begun two hours ago.
+    let ledger = autorun.home.path().join(".local/share/autorun/ledger.db");
+    let db = rusqlite::Connection::open(ledger).unwrap();
+    let changed = db.execute("UPDATE run SET started = started - 2 * 3600 * 1000", []);
+    assert_eq!(changed, Ok(1));
+    drop(db);
+    let events = other(&autorun, &guard);
+    let events = events
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let removed: Vec<Value> = events
+        .filter(|event: &Value| event["event"] == "resource_released")
+        .collect();
+    assert_eq!(removed.len(), 1, "{removed:?}");
+    assert_eq!(removed[0]["kind"], "bucket");
+    assert_eq!(removed[0]["name"], removed[0]["id"]);
+    assert_eq!(removed[0]["run"], run.as_str());
+    assert!(!other(&autorun, &guard).contains("resource_released"));
+}

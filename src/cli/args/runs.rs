@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{OrNone, parse_tag, parse_ttl};
+use super::values::{OrNone, parse_tag, parse_time, parse_ttl};
 use super::{OnError, ReportArgs, TargetArgs};
 
 /// The arguments of `autorun run`.
@@ -196,6 +196,11 @@ pub(in crate::cli) struct DestroyArgs {
     /// Remove the resources of every run that is not in progress
     #[arg(long, conflicts_with = "runs")]
     pub(in crate::cli) all: bool,
+
+    /// With --all, only of runs that began at least this long ago, such as 90m, 2h
+    /// or 3d
+    #[arg(long, value_name = "TIME", value_parser = parse_time, requires = "all")]
+    pub(in crate::cli) older_than: Option<Duration>,
 
     /// Remove resources that have this ledger's tag but are not in the ledger.
     /// Searches the account and region of --profile, --region or --local, and

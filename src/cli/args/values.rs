@@ -20,10 +20,15 @@ impl<T> OrNone<T> {
 
 /// Parses `none`, or a duration such as `2h`, `1h 30m`, `90s` or `3d`.
 pub(in crate::cli) fn parse_ttl(text: &str) -> Result<OrNone<Duration>, String> {
-    const DAY: u64 = 24 * 3600;
     if text == "none" {
         return Ok(OrNone::None);
     }
+    parse_time(text).map(OrNone::Some)
+}
+
+/// Parses a duration such as `2h`, `1h 30m`, `90s` or `3d`.
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
+    const DAY: u64 = 24 * 3600;
     let days = text
         .strip_suffix('d')
         .and_then(|days| days.trim().parse::<u64>().ok());
@@ -33,7 +38,7 @@ pub(in crate::cli) fn parse_ttl(text: &str) -> Result<OrNone<Duration>, String> 
     });
     seconds
         .filter(|seconds| (1..=365 * DAY).contains(seconds))
-        .map(|seconds| OrNone::Some(Duration::from_secs(seconds)))
+        .map(Duration::from_secs)
         .ok_or_else(|| "use a time from 1s to 365d, such as 90m, 2h, 1h 30m or 3d".to_owned())
 }
 

@@ -398,6 +398,7 @@ impl Release {
         self.ledger.report.report(&Event::ResourceReleased {
             kind: row.kind.as_str(),
             id: row.id.unwrap_or_default(),
+            name: row.name,
         });
     }
 

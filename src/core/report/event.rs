@@ -127,6 +127,8 @@ pub enum Event {
         kind: &'static str,
         /// ID of the resource.
         id: String,
+        /// Name of the resource.
+        name: String,
     },
     /// A run failed.
     RunFailed {

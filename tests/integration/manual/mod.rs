@@ -87,6 +87,11 @@ fn runs_page() {
 }
 
 #[test]
+fn ci() {
+    runs("ci", 2);
+}
+
+#[test]
 fn local_cloud_page() {
     runs("local-cloud", 3);
 }
@@ -115,6 +120,7 @@ fn security() {
 #[test]
 fn no_page_is_forgotten() {
     let known = [
+        "ci",
         "coming-from",
         "editors",
         "errors",
