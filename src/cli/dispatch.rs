@@ -102,7 +102,9 @@ fn habit_hint(error: &clap::Error) -> Option<String> {
     let hint = match unknown.as_str() {
         "--dry-run" | "--check" => "`autorun plan PLAYBOOK` shows what a run would do",
         "--local" => "leave it out: only a run and its plan choose a cloud",
-        name if name.ends_with(".rhai") => "name one playbook, after autorun or its command",
+        name if Path::new(name).extension().is_some_and(|end| end == "rhai") => {
+            "name one playbook, after autorun or its command"
+        }
         _ => return None,
     };
     Some(format!("hint: {hint}"))

@@ -169,12 +169,11 @@ mod tests {
     fn sent(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [1, 2, 3, 4];
         let mut frame = vec![first];
-        match u8::try_from(payload.len()) {
-            Ok(length @ ..126) => frame.push(MASKED | length),
-            _ => {
-                frame.push(MASKED | 126);
-                frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
-            }
+        if let Ok(length @ ..126) = u8::try_from(payload.len()) {
+            frame.push(MASKED | length);
+        } else {
+            frame.push(MASKED | 0x7E);
+            frame.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
         }
         frame.extend(mask);
         frame.extend(

@@ -21,7 +21,7 @@ import urllib.request
 
 from sweep import PLAYBOOKS, ROOT, Cloud, Runs
 
-RECORDED = ["run_newwebserver", "backup_directory", "fleet_patch", "rolling_update"]
+RECORDED = ["run_newwebserver", "blue_green", "backup_directory", "fleet_patch", "rolling_update"]
 
 # The simulator demands an account in the ARN. AWS's own parameters and documents have
 # none.

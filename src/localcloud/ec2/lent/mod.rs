@@ -181,7 +181,7 @@ pub(super) fn add(state: &mut State, shared: Ipv4Net, lent: Lent, now: Millis) {
             Resource::DefaultVpc(vpc) => rename_default(region, vpc),
             Resource::Vpc(vpc) => add_vpc(region, vpc, now),
             Resource::NatGateway(gateway) => {
-                add_nat_gateway(region, gateway, (outside, &name), now)
+                add_nat_gateway(region, gateway, (outside, &name), now);
             }
             Resource::Subnet(subnet) => add_subnet(region, subnet, &name),
             Resource::SecurityGroup(group) => add_group(region, group, now),
