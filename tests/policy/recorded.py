@@ -118,7 +118,7 @@ def main():
                     requests.append({"name": f"{playbook}: {actions}, {about}",
                                      "policy": policy, "needs": needs})
     recorded = {"simulator": "", "policies": policies, "requests": requests}
-    text = json.dumps(recorded, indent=1) + "\n"
+    text = json.dumps(recorded, indent=1).replace(f"{ROOT}/", "") + "\n"
     (ROOT / "tests/policy/recorded.json").write_text(text)
     print(f"{len(seen)} requests, each under 2 policies")
 

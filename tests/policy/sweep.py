@@ -9,7 +9,8 @@ the bucket's tags. A third one is destroyed after the playbook has run again, wh
 may have taken over what the first one created. Under the whole policy nothing may be
 denied. Then each action is taken out, one at a time, and something must be denied.
 Playbooks that work on existing instances create nothing: they are performed on one that
-another run launched, and destroyed. Needs root, as instances boot, and boto3.
+another run launched, and destroyed. That a run cancels its command is not tried: only
+an interrupted one does. Needs root, as instances boot, and boto3.
 
     target/lab-venv/bin/python tests/policy/sweep.py [PLAYBOOK..]
 
@@ -49,8 +50,12 @@ PLAYBOOKS = {
 # How the runs of a playbook end.
 LIVES = ["resumed", "killed", "repeated"]
 
-# Those that work on existing instances.
-ON_EXISTING = {"rolling_update", "monitor_webserver", "fleet_patch"}
+# Those that work on existing instances, and how their runs end.
+ON_EXISTING = {
+    "rolling_update": ["performed"],
+    "monitor_webserver": ["performed"],
+    "fleet_patch": ["performed", "resumed"],
+}
 EXISTING = """
 let role = instance_role("sweep");
 let key = import_key_pair("sweep", "{KEY}.pub");
@@ -66,6 +71,7 @@ for name in apt-get dnf; do ln -sf /bin/true /usr/local/sbin/$name; done
 FORGET = """
 UPDATE step SET state = 'under_way', result = NULL, ended = NULL WHERE key IN
     (SELECT step FROM resource WHERE resource.run = step.run AND state = 'live');
+UPDATE step SET state = 'under_way', result = NULL, ended = NULL WHERE function = 'fleet_exec';
 UPDATE resource SET state = 'intended', id = NULL WHERE state = 'live' AND kind NOT IN
     ('bucket', 'key_pair', 'key_file', 'object', 'public_access', 'ingress');
 UPDATE resource SET state = 'intended' WHERE state = 'live';
@@ -236,7 +242,7 @@ def sweep(cloud, playbook, variables):
     first.call("destroy", run, "--yes")
     owner = next(iter(first.ledger().execute("SELECT owner FROM ledger")))[0]
 
-    lives = ["performed"] if playbook in ON_EXISTING else LIVES
+    lives = ON_EXISTING.get(playbook, LIVES)
 
     def attempt(policy, how):
         runs = Runs(cloud, playbook, variables)
@@ -265,7 +271,7 @@ def main():
     chosen = sys.argv[1:] or list(PLAYBOOKS)
     total, useless = 0, []
     with tempfile.TemporaryDirectory() as directory, Cloud(directory) as cloud:
-        if ON_EXISTING & set(chosen):
+        if ON_EXISTING.keys() & set(chosen):
             cloud.launch()
         for playbook in chosen:
             count, unused = sweep(cloud, playbook, PLAYBOOKS[playbook])
