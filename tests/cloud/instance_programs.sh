@@ -92,11 +92,12 @@ clock() {
 }
 
 service() {
+    # All on one stream: two have no common order.
     sudo tee /etc/systemd/system/talk.service >/dev/null <<'UNIT'
 [Unit]
 Description=Talks
 [Service]
-ExecStart=/bin/sh -c 'echo one; echo "<3>bad" >&2; echo two; exec sleep 600'
+ExecStart=/bin/sh -c 'echo one; echo "<3>bad"; echo two; exec sleep 600'
 UNIT
     expect 0 "-- No entries --" journalctl -u talk --no-pager
     expect 0 "" sudo systemctl start talk
@@ -149,7 +150,7 @@ verbs() {
 [Unit]
 Description=An app
 [Service]
-ExecStart=/bin/sh -c 'trap "echo reloaded \$GREETING" HUP; echo ready; while :; do sleep 0.1; done'
+ExecStart=/bin/sh -c 'trap "echo reloaded \$GREETING" HUP; echo ready >&2; while :; do sleep 0.1; done'
 [Install]
 WantedBy=multi-user.target
 UNIT
