@@ -150,7 +150,7 @@ verbs() {
 [Unit]
 Description=An app
 [Service]
-ExecStart=/bin/sh -c 'trap "echo reloaded \$GREETING" HUP; echo ready >&2; while :; do sleep 0.1; done'
+ExecStart=/bin/sh -c 'trap "echo reloaded \$GREETING" HUP; touch /run/app.ready; echo ready >&2; while :; do sleep 0.1; done'
 [Install]
 WantedBy=multi-user.target
 UNIT
@@ -159,10 +159,12 @@ UNIT
     expect 0 "" sudo systemctl set-environment GREETING=hello
     expect 0 "*GREETING=hello*" systemctl show-environment
     expect 0 "" sudo systemctl start app
-    # Before that, the signal would end the shell.
     shown ready journalctl -u app
+    # Before the shell is ready, the signal would end it.
     # shellcheck disable=SC2016 # that shell expands it
-    eventually sh -c 'systemctl is-active app || { sudo systemctl start app; exit 1; }
+    eventually sh -c 'systemctl is-active app ||
+            { sudo rm -f /run/app.ready; sudo systemctl start app; exit 1; }
+        [ -e /run/app.ready ] || exit 1
         sudo systemctl kill -s HUP app; journalctl -u app | grep -q "reloaded hello"'
     expect 0 "app.service loaded active running An app" \
         systemctl list-units --type=service --state=running --no-legend --plain 'app*'
