@@ -1,6 +1,7 @@
 //! Mistakes in `~/.aws` and in the environment: each is named, with what to do.
 
 use crate::accounts::{KEY, REGION, ROLE, SSO, SSO_LEGACY, SSO_SESSION, Variables, account};
+use crate::support::Autorun;
 
 /// A mistake in `~/.aws` or the environment, and the texts that its error must have.
 struct Mistake<'a> {
@@ -360,5 +361,17 @@ fn every_mistake_in_the_files_is_named_with_what_to_do() {
             let expected = name == "a container that does not answer";
             assert!(expected || !messages.contains(part), "{name}: {messages}");
         }
+    }
+}
+
+/// Also by the commands that need no credentials: the region is from the profile.
+#[test]
+fn a_command_without_requests_names_a_profile_that_does_not_exist() {
+    let playbook = "playbooks/run_newwebserver.rhai";
+    for command in [["plan", "--offline"].as_slice(), &["policy"]] {
+        let autorun = Autorun::new().args(command).args([playbook]);
+        let ended = autorun.args(["--profile", "a"]).run().exits(1);
+        let messages = ended.messages();
+        assert!(messages.contains("`a` does not exist"), "{messages}");
     }
 }

@@ -9,8 +9,8 @@ the bucket's tags. A third one is destroyed after the playbook has run again, wh
 may have taken over what the first one created. Under the whole policy nothing may be
 denied. Then each action is taken out, one at a time, and something must be denied.
 Playbooks that work on existing instances create nothing: they are performed on one that
-another run launched, and destroyed. That a run cancels its command is not tried: only
-an interrupted one does. Needs root, as instances boot, and boto3.
+another run launched, and destroyed. One that works through Systems Manager is also
+interrupted while its command runs. Needs root, as instances boot, and boto3.
 
     target/lab-venv/bin/python tests/policy/sweep.py [PLAYBOOK..]
 
@@ -25,6 +25,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from pathlib import Path
 
@@ -54,8 +55,10 @@ LIVES = ["resumed", "killed", "repeated"]
 ON_EXISTING = {
     "rolling_update": ["performed"],
     "monitor_webserver": ["performed"],
-    "fleet_patch": ["performed", "resumed"],
+    "fleet_patch": ["performed", "resumed", "interrupted"],
 }
+# A command that still runs when the run is interrupted.
+LASTING = ["--set", "check=sleep 20"]
 EXISTING = """
 let role = instance_role("sweep");
 let key = import_key_pair("sweep", "{KEY}.pub");
@@ -108,6 +111,21 @@ class Cloud:
         subprocess.run([AUTORUN, "cloud", "down"], env=self.env, check=True,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
+    def client(self, service):
+        """Returns a client that no policy holds."""
+        import boto3
+
+        return boto3.client(
+            service, endpoint_url=self.access["endpoint"], region_name="eu-central-1",
+            aws_access_key_id=self.access["access_key_id"],
+            aws_secret_access_key=self.access["secret_access_key"],
+        )
+
+    def commands_under_way(self):
+        """Returns the IDs of the commands of Systems Manager that run."""
+        found = self.client("ssm").list_commands()["Commands"]
+        return {command["CommandId"] for command in found if command["Status"] == "InProgress"}
+
     def hold(self, run, policy):
         """Holds the requests of a run to a policy, also when it is resumed."""
         body = json.dumps({"faults": {}, "policy": policy})
@@ -134,11 +152,15 @@ class Runs:
         self.log = ""
         self.failed = []
 
-    def call(self, *words):
+    def call(self, *words, interrupt_when=None):
         env = {**self.cloud.env, "AUTORUN_HOME": f"{self.directory.name}/ledger"}
         child = subprocess.Popen([AUTORUN, *words], env=env, cwd=ROOT, text=True,
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE)
+        if interrupt_when:
+            while child.poll() is None and not interrupt_when():
+                time.sleep(0.1)
+            child.send_signal(signal.SIGINT)
         try:
             stdout, stderr = child.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
@@ -147,23 +169,29 @@ class Runs:
             child.send_signal(signal.SIGINT)
             stdout, stderr = child.communicate(timeout=PATIENCE)
         self.log += stderr
-        if child.returncode != 0:
+        if child.returncode != 0 and not interrupt_when:
             self.failed.append(words[0])
         return stdout
 
     def ledger(self):
         return sqlite3.connect(f"{self.directory.name}/ledger/ledger.db")
 
-    def run(self, policy=None):
-        """Performs the playbook. Returns the ID of the run."""
+    def run(self, policy=None, interrupted=False):
+        """Performs the playbook, or interrupts it while a command of it runs. Returns the
+        ID of the run."""
         faults = []
         if policy is not None:
             Path(self.directory.name, "policy.json").write_text(json.dumps(policy))
             file = Path(self.directory.name, "faults.toml")
             file.write_text('[account]\npolicy = "policy.json"\n')
             faults = ["--faults", str(file)]
-        self.call("run", "-v", "--again", "--local", "--region", "eu-central-1", *faults, *self.sets,
-                  self.playbook)
+        words = ["run", "-v", "--again", "--local", "--region", "eu-central-1", *faults, *self.sets]
+        if interrupted:
+            before = self.cloud.commands_under_way()
+            self.call(*words, *LASTING, self.playbook,
+                      interrupt_when=lambda: self.cloud.commands_under_way() - before)
+        else:
+            self.call(*words, self.playbook)
         rows = self.ledger().execute("SELECT id FROM run ORDER BY started DESC LIMIT 1")
         return next(iter(rows))[0]
 
@@ -173,14 +201,7 @@ class Runs:
 
     def undo_uploads(self):
         """Leaves buckets as they are right after their creation."""
-        import boto3
-
-        access = self.cloud.access
-        s3 = boto3.client(
-            "s3", endpoint_url=access["endpoint"], region_name="eu-central-1",
-            aws_access_key_id=access["access_key_id"],
-            aws_secret_access_key=access["secret_access_key"],
-        )
+        s3 = self.cloud.client("s3")
         for bucket, in self.ledger().execute("SELECT id FROM resource WHERE kind = 'bucket'"):
             for found in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
                 s3.delete_object(Bucket=bucket, Key=found["Key"])
@@ -189,9 +210,9 @@ class Runs:
 
     def whole_life(self, policy, how):
         """Performs, resumes and destroys a run. Returns the denied actions."""
-        runs = [self.run(policy)]
+        runs = [self.run(policy, interrupted=how == "interrupted")]
         self.cloud.hold(runs[0], json.dumps(policy))
-        if how == "performed":
+        if how in ("performed", "interrupted"):
             pass
         elif how == "resumed":
             self.forget()

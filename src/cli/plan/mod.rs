@@ -29,7 +29,7 @@ use super::output::{answer, complain};
 use super::prepared::{Inputs, Prepared, prepare};
 use super::rehearsal::{Lending, Loan, Rehearsed, Stage, rehearse, texts};
 use super::settings::{data_dir, existing_store, local, shown};
-use super::target::{CloudTarget, region};
+use super::target::{CloudTarget, check_profile, region};
 use super::variables::Settled;
 use crate::clients::{AwsOptions, Clients};
 use crate::error::exit;
@@ -106,6 +106,8 @@ pub(super) fn plan(arguments: PlanArgs) -> anyhow::Result<u8> {
     };
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let asked = if is_offline {
+        // A profile with a typing error would give the region of another one.
+        check_profile(&run.target)?;
         None
     } else {
         asked(&runtime, &run)?
