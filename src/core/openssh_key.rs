@@ -1,11 +1,15 @@
 //! Reads OpenSSH's own format of private keys, as far as a login needs it: the
 //! public key, the comment, whether a passphrase protects the key, and whether
-//! the file is whole. libssh2 reads the private key itself.
+//! the file is whole. An Ed25519 key that no passphrase protects is read whole;
+//! libssh2 reads the other private keys itself.
 //!
 //! The format is in OpenSSH's PROTOCOL.key. The crate ssh-key reads it too, but
 //! refuses one ECDSA P-256 key of 256: those whose private number begins with a zero
 //! byte, which the format leaves out.
 
+use std::sync::Arc;
+
+use ring::signature::Ed25519KeyPair;
 use ssh_key::encoding::{self, Decode, Reader as _};
 use ssh_key::{Algorithm, PublicKey};
 
@@ -19,6 +23,14 @@ pub(crate) struct OpensshKey {
     pub(crate) public: PublicKey,
     /// Whether a passphrase protects the private key.
     pub(crate) encrypted: bool,
+    /// The key pair, if it is an Ed25519 key that no passphrase protects.
+    pub(crate) ed25519: Option<Arc<Ed25519KeyPair>>,
+}
+
+/// What the private part of a key shows.
+struct Private {
+    comment: String,
+    ed25519: Option<Arc<Ed25519KeyPair>>,
 }
 
 /// The reasons why a key cannot be read.
@@ -38,24 +50,30 @@ pub(crate) fn read(bytes: &[u8]) -> Result<OpensshKey, Fault> {
     let private = Vec::<u8>::decode(reader)?;
     let mut public = PublicKey::from_bytes(&public_blob)?;
     let encrypted = cipher != "none";
+    let mut ed25519 = None;
     if !encrypted {
         // Behind an encrypted key, a cipher may leave its authentication tag.
         reader.ensure_finished()?;
-        if let Some(comment) = read_private(&private, &public_blob, &public.algorithm())? {
-            public.set_comment(comment);
+        if let Some(private) = read_private(&private, &public_blob, &public.algorithm())? {
+            public.set_comment(private.comment);
+            ed25519 = private.ed25519;
         }
     }
-    Ok(OpensshKey { public, encrypted })
+    Ok(OpensshKey {
+        public,
+        encrypted,
+        ed25519,
+    })
 }
 
-/// Checks the private part and returns its comment.
+/// Checks and reads the private part.
 ///
 /// `None`: the algorithm's private keys have other fields than this function knows.
 fn read_private(
     mut private: &[u8],
     public_blob: &[u8],
     algorithm: &Algorithm,
-) -> Result<Option<String>, Fault> {
+) -> Result<Option<Private>, Fault> {
     // The places of the public key's fields among the private key's fields.
     let (count, public_places): (usize, &[usize]) = match algorithm {
         Algorithm::Ed25519 => (2, &[0]),
@@ -83,7 +101,24 @@ fn read_private(
     {
         return Err(Fault::PublicKey);
     }
-    Ok(Some(String::from_utf8_lossy(&comment).into_owned()))
+    Ok(Some(Private {
+        comment: String::from_utf8_lossy(&comment).into_owned(),
+        ed25519: match algorithm {
+            Algorithm::Ed25519 => ed25519(&fields),
+            _ => None,
+        },
+    }))
+}
+
+/// Returns the key pair of the fields of an Ed25519 key: the public key, and the seed
+/// with the public key behind it. `None` if they do not belong together.
+fn ed25519(fields: &[Vec<u8>]) -> Option<Arc<Ed25519KeyPair>> {
+    let [public, private] = fields else {
+        return None;
+    };
+    let seed = private.strip_suffix(public.as_slice())?;
+    let pair = Ed25519KeyPair::from_seed_and_public_key(seed, public).ok()?;
+    Some(Arc::new(pair))
 }
 
 /// Splits a public key into its fields.

@@ -235,8 +235,9 @@ impl Login<'_> {
                 Some(_) => format!("{shown} with its certificate"),
             };
             let answer = self.offer(name, |connection, user| {
-                connection.finish(|session| {
-                    session.userauth_pubkey_memory(user, certificate, &key.text, passphrase)
+                connection.finish(|session| match (certificate, &key.ed25519) {
+                    (None, Some(pair)) => raw_login::ed25519(session, user, pair),
+                    _ => session.userauth_pubkey_memory(user, certificate, &key.text, passphrase),
                 })
             })?;
             if answer == Answer::KeyNotRead {

@@ -1,14 +1,16 @@
 //! Logins for which ssh2 has no function that can be used here: the list of
-//! methods, which ssh2 takes for UTF-8 without a check, and keyboard-interactive,
-//! for which ssh2 would replace the session's user pointer, which is the gate's.
+//! methods, which ssh2 takes for UTF-8 without a check; keyboard-interactive,
+//! for which ssh2 would replace the session's user pointer, which is the gate's;
+//! and Ed25519 keys that have been read already.
 #![expect(unsafe_code, reason = "ssh2 has no functions for this")]
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::ptr;
 
 use libssh2_sys::{
     LIBSSH2_SESSION, LIBSSH2_USERAUTH_KBDINT_PROMPT, LIBSSH2_USERAUTH_KBDINT_RESPONSE,
 };
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use ssh2::{Error, ErrorCode, Session};
 
 use super::gate::Gate;
@@ -24,10 +26,32 @@ type Respond = extern "C" fn(
     *mut *mut c_void,
 );
 
+type Sign = unsafe extern "C" fn(
+    *mut LIBSSH2_SESSION,
+    *mut *mut u8,
+    *mut usize,
+    *const u8,
+    usize,
+    *mut *mut c_void,
+) -> c_int;
+
 unsafe extern "C" {
-    // libssh2 frees the answers with free(3).
+    // libssh2 frees the answers and signatures with free(3).
     fn malloc(size: usize) -> *mut c_void;
+
+    // libssh2-sys does not declare it.
+    fn libssh2_userauth_publickey(
+        session: *mut LIBSSH2_SESSION,
+        user: *const c_char,
+        public_key: *const u8,
+        length: usize,
+        sign: Sign,
+        pointer: *mut *mut c_void,
+    ) -> c_int;
 }
+
+/// The name of the keys' and the signatures' algorithm.
+const ED25519: &[u8] = b"ssh-ed25519";
 
 /// Returns the login methods that the host accepts from this user. The list is
 /// empty if the user is logged in already.
@@ -74,6 +98,63 @@ pub(super) fn keyboard_interactive(session: &Session, user: &str) -> Result<(), 
         return Err(Error::from_session_error_raw(&raw mut *raw, code));
     }
     Ok(())
+}
+
+/// Logs in with an Ed25519 key.
+pub(super) fn ed25519(session: &Session, user: &str, pair: &Ed25519KeyPair) -> Result<(), Error> {
+    let invalid = |_| Error::from_errno(ErrorCode::Session(libssh2_sys::LIBSSH2_ERROR_INVAL));
+    let user = CString::new(user).map_err(invalid)?;
+    let mut public_key = Vec::new();
+    for field in [ED25519, pair.public_key().as_ref()] {
+        let length = u32::try_from(field.len()).unwrap_or_default();
+        public_key.extend(length.to_be_bytes());
+        public_key.extend(field);
+    }
+    let mut raw = session.raw();
+    let mut pointer = ptr::from_ref(pair).cast_mut().cast::<c_void>();
+    // SAFETY: the session is locked, the user ends with a zero byte, and libssh2 uses the
+    // public key and the pointer to the pair only during the call. If the call has to be
+    // repeated, it gets them again.
+    let code = unsafe {
+        libssh2_userauth_publickey(
+            &raw mut *raw,
+            user.as_ptr(),
+            public_key.as_ptr(),
+            public_key.len(),
+            sign,
+            &raw mut pointer,
+        )
+    };
+    if code < 0 {
+        return Err(Error::from_session_error_raw(&raw mut *raw, code));
+    }
+    Ok(())
+}
+
+/// The callback with which libssh2 asks for a signature.
+unsafe extern "C" fn sign(
+    _session: *mut LIBSSH2_SESSION,
+    signature: *mut *mut u8,
+    signature_length: *mut usize,
+    data: *const u8,
+    length: usize,
+    pointer: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: libssh2 passes `length` bytes, and the pointer that `ed25519` gave it. It
+    // frees the signature.
+    unsafe {
+        let pair = &*(*pointer).cast::<Ed25519KeyPair>();
+        let signed = pair.sign(std::slice::from_raw_parts(data, length));
+        let bytes = signed.as_ref();
+        let copy = malloc(bytes.len()).cast::<u8>();
+        if copy.is_null() {
+            return libssh2_sys::LIBSSH2_ERROR_ALLOC;
+        }
+        ptr::copy_nonoverlapping(bytes.as_ptr(), copy, bytes.len());
+        *signature = copy;
+        *signature_length = bytes.len();
+    }
+    0
 }
 
 /// The callback with which libssh2 asks for the answers.
