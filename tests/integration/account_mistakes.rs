@@ -370,7 +370,7 @@ fn a_command_without_requests_names_a_profile_that_does_not_exist() {
     let playbook = "playbooks/run_newwebserver.rhai";
     for command in [["plan", "--offline"].as_slice(), &["policy"]] {
         let autorun = Autorun::new().args(command).args([playbook]);
-        let ended = autorun.args(["--profile", "a"]).run().exits(1);
+        let ended = autorun.args(["--profile", "a"]).run().exits(2);
         let messages = ended.messages();
         assert!(messages.contains("`a` does not exist"), "{messages}");
     }

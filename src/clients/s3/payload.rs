@@ -7,8 +7,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError, Length};
@@ -105,8 +104,14 @@ pub(super) struct Payload<'a> {
 
 fn read_piece(file: &Path, piece: Piece) -> io::Result<(Vec<u8>, Crc)> {
     let length = usize::try_from(piece.length).unwrap_or(usize::MAX);
-    let mut bytes = vec![0; length];
-    File::open(file)?.read_exact_at(&mut bytes, piece.offset)?;
+    let mut file = File::open(file)?;
+    file.seek(SeekFrom::Start(piece.offset))?;
+    // Not zeroed first, which would touch the memory once more.
+    let mut bytes = Vec::with_capacity(length);
+    file.take(piece.length).read_to_end(&mut bytes)?;
+    if bytes.len() < length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let mut counting = Counting::new(OF_UPLOADS);
     counting.update(&bytes);
     Ok((bytes, counting.finish()))
