@@ -25,7 +25,7 @@
 //! | [`teardown`] | the one path on which resources are deleted |
 //! | [`policy`] | the IAM policy that a run needs, from its recorded requests |
 //! | [`clients`] | EC2, S3 and ssh: requests, and error codes as types; no Rhai |
-//! | [`ledger`] | SQLite: runs, steps and resources |
+//! | [`ledger`] | SQLite: runs, steps and resources; a bucket that machines share |
 //! | [`report`] | events of a run, to terminal, JSON lines and log file; masks secrets |
 //! | [`error`] | the error type: kind, message, hint; exit codes |
 //! | [`crash`] | places where the crash tests end the program |

@@ -89,9 +89,17 @@ impl Attempt {
         if matches!(end, End::Done) && self.resumed {
             warn_of_unused_steps(&cx);
         }
-        let code = clean_up(runtime, &cx, end.outcome(), self.on_error);
+        // Without a record, nothing more may be changed. `write_end` reports why.
+        let code = match cx.ledger.failure() {
+            Some(_) => exit::USAGE,
+            None => clean_up(runtime, &cx, end.outcome(), self.on_error),
+        };
         runtime.block_on(cx.clients.close());
         write_end(&cx, end.outcome(), end.error(), started);
+        let code = match cx.ledger.failure() {
+            Some(_) if code == exit::DONE => exit::USAGE,
+            _ => code,
+        };
         if let Some(due) = due {
             let ended = ended(&cx, &end, started);
             runtime.block_on(due.post(&run, &ended, &cx.report));

@@ -13,7 +13,8 @@ use super::confirm;
 use super::local::CloudNeed;
 use super::notify::post_of_ended_runs;
 use super::output::complain;
-use super::settings::{local, reporter, shown, store, store_for_orphans};
+use super::settings::{local, reporter, shown, store_for_orphans};
+use super::shared::{read_shared, shared_store};
 use super::signals::Signals;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
@@ -39,12 +40,20 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
         return destroy_orphans(&arguments, &runtime, &cancel);
     }
     let report = reporter(&arguments.report, "")?;
-    let store = store(Some(&report))?;
+    let store = shared_store(&arguments.ledger, "", Some(&report))?;
     post_of_ended_runs(&store, |warning| report.warn(warning));
     let mut plans = Vec::new();
     for run in chosen(&arguments, &store)? {
         let report = reporter(&arguments.report, &run.id)?;
-        let ledger = Ledger::ended(&store, &run, report.clone()).map_err(|e| shown(&e))?;
+        let ledger = match Ledger::ended(&store, &run, report.clone()) {
+            Ok(ledger) => ledger,
+            // Another machine works on it.
+            Err(busy) if arguments.all && busy.kind == ErrorKind::AlreadyExists => {
+                report.info(format!("skipped: {busy}"));
+                continue;
+            }
+            Err(error) => return Err(shown(&error)),
+        };
         if possibly_up(&ledger).is_empty() {
             report.info(format!("run {}: nothing to remove", run.id));
         } else {
@@ -279,7 +288,7 @@ fn destroy_orphans(
     cancel: &CancellationToken,
 ) -> anyhow::Result<u8> {
     let report = reporter(&arguments.report, "")?;
-    let store = &store_for_orphans(&report)?;
+    let store = store_for_orphans(&report)?;
     let target = runtime.block_on(CloudTarget::from_arguments(
         &arguments.target,
         "orphans",
@@ -288,10 +297,18 @@ fn destroy_orphans(
         #[cfg(feature = "local-cloud")]
         CloudNeed::Records,
     ))?;
+    #[cfg(feature = "local-cloud")]
+    let rehearses_on = target.cloud.as_ref().map(|_| &target.aws);
+    #[cfg(not(feature = "local-cloud"))]
+    let rehearses_on = None;
+    let store = read_shared(store, &arguments.ledger, rehearses_on, Some(&report))?;
     let clients = Clients::new(target.aws, local()?, report.clone(), cancel.clone());
     let found = runtime
-        .block_on(orphans::find(&clients, store))
+        .block_on(orphans::find(&clients, &store))
         .map_err(|e| shown(&e))?;
+    for warning in &found.warnings {
+        report.warn(warning.as_str());
+    }
     if found.others > 0 {
         report.info(format!(
             "skipped {} of other ledgers",

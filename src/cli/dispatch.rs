@@ -14,7 +14,9 @@ use super::cloud;
 use super::output::{complain, fitted};
 #[cfg(feature = "local-cloud")]
 use super::plan;
-use super::{check, config, destroy, docs, lsp, man, new, policy, resume, run, runs, show, ssh};
+use super::{
+    check, config, destroy, docs, ledger, lsp, man, new, policy, resume, run, runs, show, ssh,
+};
 use crate::error::exit;
 
 /// Runs the command that this process's arguments name.
@@ -67,6 +69,7 @@ fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
         Command::Ssh(ssh) => ssh::ssh(&ssh),
         Command::Docs(docs) => docs::docs(&docs),
         Command::Settings(settings) => config::show(&settings),
+        Command::Ledger { command } => ledger::ledger(&command),
         #[cfg(feature = "local-cloud")]
         Command::Cloud { command } => cloud::cloud(&command),
         Command::Man(man) => man::man(&man),

@@ -32,6 +32,10 @@ const PAGES: &[(&str, &str)] = &[
     ("runs", include_str!("../../playbooks/manual/runs.md")),
     ("ci", include_str!("../../playbooks/manual/ci.md")),
     (
+        "shared-ledger",
+        include_str!("../../playbooks/manual/shared-ledger.md"),
+    ),
+    (
         "local-cloud",
         include_str!("../../playbooks/manual/local-cloud.md"),
     ),

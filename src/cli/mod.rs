@@ -21,6 +21,7 @@ mod engine;
 #[cfg(feature = "local-cloud")]
 mod faults;
 mod inputs;
+mod ledger;
 #[cfg(feature = "local-cloud")]
 mod local;
 mod lsp;
@@ -40,6 +41,7 @@ mod resume;
 mod run;
 mod runs;
 mod settings;
+mod shared;
 mod show;
 mod signals;
 mod ssh;

@@ -18,7 +18,12 @@ use super::output::{answer, complain, fitted};
 use super::prepared::{Inputs, Prepared, prepare};
 #[cfg(feature = "local-cloud")]
 use super::rehearsal::{Lending, Source, Stage, rehearse};
-use super::settings::{shown, store};
+use super::settings::shown;
+#[cfg(feature = "local-cloud")]
+use super::settings::store;
+#[cfg(feature = "local-cloud")]
+use super::shared::read_shared;
+use super::shared::shared_store;
 #[cfg(feature = "local-cloud")]
 use super::target::{check_profile, region};
 use crate::error::{Error, ErrorKind, exit};
@@ -60,8 +65,8 @@ fn is_playbook(subject: &Path) -> bool {
 }
 
 fn of_run(arguments: &PolicyArgs) -> anyhow::Result<Policy> {
-    let store = store(None)?;
     let prefix = arguments.subject.to_string_lossy();
+    let store = shared_store(&arguments.ledger, &prefix, None)?;
     let run = store.find(&prefix);
     let run = run.map_err(|error| shown(&unknown_run(error, &arguments.subject)))?;
     let wanted = For {
@@ -102,7 +107,13 @@ fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
         Inputs::Ready(prepared) => *prepared,
         Inputs::Wrong(code) => return Ok(Err(code)),
     };
-    let owner = store(Some(&report))?.owner().to_owned();
+    let own = read_shared(
+        store(Some(&report))?,
+        &arguments.ledger,
+        None,
+        Some(&report),
+    )?;
+    let owner = own.owner().to_owned();
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let stage = Stage::start(&runtime)?;
     let store = stage.store()?;

@@ -11,7 +11,8 @@ use super::attempt::Attempt;
 use super::config::Settings;
 use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
 use super::notify::post_of_ended_runs;
-use super::settings::{reporter, shown, store};
+use super::settings::{reporter, shown};
+use super::shared::shared_store;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
 use super::target::CloudTarget;
@@ -22,12 +23,14 @@ use crate::playbook::{self, Declared};
 use crate::report::Reporter;
 
 pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
-    let store = store(None)?;
+    let store = shared_store(&arguments.ledger, &arguments.run, None)?;
     let run = store.find(&arguments.run).map_err(|e| shown(&e))?;
     if let Some(pid) = store.holder(&run).map_err(|e| shown(&e))? {
         bail!("run {} is in progress, process {pid}", run.id);
     }
-    let playbook = run.about.directory.join(&run.about.playbook);
+    let directory = arguments.directory.clone();
+    let directory = directory.unwrap_or_else(|| run.about.directory.clone());
+    let playbook = directory.join(&run.about.playbook);
     let settings = Settings::for_playbook(&playbook)?;
     settings.complete_resume(&mut arguments);
     let webhook = settings.webhook(arguments.notify.as_deref())?;
@@ -37,11 +40,10 @@ pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
     post_of_ended_runs(&store, |warning| report.warn(warning));
     let files = read_files(&arguments.vars)?;
     let called_in = std::env::current_dir().context("the current directory is gone")?;
-    let directory = &run.about.directory;
-    std::env::set_current_dir(directory).with_context(|| {
+    std::env::set_current_dir(&directory).with_context(|| {
         format!(
             "cannot change to {}, where the run was started: restore it, because relative paths \
-             start there",
+             start there, or pass -C with the directory on this machine",
             directory.display()
         )
     })?;

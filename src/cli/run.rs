@@ -12,6 +12,7 @@ use super::notify::post_of_ended_runs;
 use super::plan::{self, Answer};
 use super::prepared::{Inputs, Prepared, prepare};
 use super::settings::store;
+use super::shared::share;
 use super::target::CloudTarget;
 
 pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
@@ -56,6 +57,11 @@ pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
         runtime.block_on(cloud.set_faults(Some(&run.id), faults))?;
     }
     run.about.target = target.recorded.clone();
+    #[cfg(feature = "local-cloud")]
+    let rehearses_on = target.cloud.as_ref().map(|_| &target.aws);
+    #[cfg(not(feature = "local-cloud"))]
+    let rehearses_on = None;
+    let store = share(store, &arguments.ledger, rehearses_on, &report)?;
     let attempt = Attempt {
         playbook,
         settled,

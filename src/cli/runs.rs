@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::args::{Output, RunsArgs};
 use super::notify::post_of_ended_runs;
 use super::output::{answer, complain, fitted};
-use super::settings::{shown, store};
+use super::settings::shown;
+use super::shared::shared_store;
 use crate::error::exit;
 use crate::page::run_as_json;
 use crate::report::{clock, text};
@@ -14,7 +15,7 @@ use crate::report::{clock, text};
 const COLUMNS: usize = 80;
 
 pub(super) fn runs(arguments: &RunsArgs) -> anyhow::Result<u8> {
-    let store = store(None)?;
+    let store = shared_store(&arguments.ledger, "", None)?;
     post_of_ended_runs(&store, |warning| {
         complain(&fitted(&format!("warning: {warning}")));
     });

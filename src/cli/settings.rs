@@ -82,30 +82,39 @@ pub(super) fn store_for_orphans(report: &Reporter) -> anyhow::Result<Store> {
 fn opened(store: Result<Store>, report: Option<&Reporter>) -> anyhow::Result<Store> {
     let store = store.map_err(|e| shown(&e))?;
     for warning in store.warnings() {
-        match report {
-            Some(report) => report.warn(warning.clone()),
-            None => complain(&fitted(&format!("warning: {warning}"))),
-        }
+        warn(warning, report);
     }
     Ok(store)
 }
 
+/// Shows a warning through the reporter, or on stderr without one.
+pub(super) fn warn(warning: &str, report: Option<&Reporter>) {
+    match report {
+        Some(report) => report.warn(warning),
+        None => complain(&fitted(&format!("warning: {warning}"))),
+    }
+}
+
 /// Returns the settings of this machine that the clients need.
 pub(super) fn local() -> anyhow::Result<Local> {
-    let user = ["USER", "LOGNAME"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok())
-        .or_else(own_name);
     Ok(Local {
         data_dir: data_dir()?,
         home: dirs::home_dir(),
         overlay: None,
-        user,
+        user: user(),
         ssh_config: match std::env::var_os("AUTORUN_SSH_CONFIG").filter(|file| !file.is_empty()) {
             Some(file) => Some(file.into()),
             None => config::ssh_config()?,
         },
     })
+}
+
+/// Returns the name of this process's user.
+pub(super) fn user() -> Option<String> {
+    ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+        .or_else(own_name)
 }
 
 /// Returns the name of this process's user if no variable has it, as in cron

@@ -7,7 +7,8 @@ use anyhow::bail;
 use super::args::{Output, ShowArgs};
 use super::output::{answer, complain};
 use super::output_file;
-use super::settings::{shown, store};
+use super::settings::shown;
+use super::shared::shared_store;
 use crate::error::exit;
 use crate::page;
 use crate::report::text;
@@ -20,7 +21,8 @@ pub(super) fn show(arguments: &ShowArgs) -> anyhow::Result<u8> {
     if arguments.html.is_some() && arguments.html == arguments.svg {
         bail!("--html and --svg name the same file\nhint: use two files");
     }
-    let record = store(None)?.record(&arguments.run).map_err(|e| shown(&e))?;
+    let store = shared_store(&arguments.ledger, &arguments.run, None)?;
+    let record = store.record(&arguments.run).map_err(|e| shown(&e))?;
     if let Some(file) = &arguments.html {
         deliver(file, &page::html(&record).map_err(|e| shown(&e))?)?;
     }

@@ -2,7 +2,7 @@
 //! recorded host key.
 
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,8 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{SshArgs, Via};
-use super::settings::{local, shown, store};
+use super::settings::{local, shown};
+use super::shared::shared_store;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
 use super::target::CloudTarget;
@@ -27,9 +28,10 @@ use crate::report::{Output, Reporter, Settings};
 const ANSWER: Duration = Duration::from_secs(15);
 
 pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
-    let store = store(None)?;
+    let store = shared_store(&arguments.ledger, "", None)?;
     let (run, instance) = find(&store, &arguments.target).map_err(|e| shown(&e))?;
     let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
+    check_key(&store, &run, key.as_deref()).map_err(|e| shown(&e))?;
     let report = quiet(&run)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let target = runtime.block_on(CloudTarget::from_run(
@@ -194,6 +196,25 @@ fn variables_of(options: &AwsOptions) -> Vec<(&'static str, String)> {
         ("AWS_ACCESS_KEY_ID", key.access_key_id.clone()),
         ("AWS_SECRET_ACCESS_KEY", key.secret_access_key.clone()),
     ]
+}
+
+/// Checks that the private key is on this machine: a shared ledger does not have it.
+fn check_key(store: &Store, run: &Run, key: Option<&Path>) -> Result<()> {
+    let Some(key) = key.filter(|key| !key.exists()) else {
+        return Ok(());
+    };
+    let Some(place) = store.shared_at(&run.id)? else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "the private key `{}` of the instance is not on this machine, and the ledger {place} \
+             has no private keys",
+            key.display()
+        ),
+    )
+    .hint("log in on the machine that created the key, or copy the file from there"))
 }
 
 /// Returns the current address, which may have changed since the launch.

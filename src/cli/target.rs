@@ -46,6 +46,11 @@ impl CloudTarget {
             }
             return Ok(Self::on_local_cloud(cloud, arguments.region.clone(), run));
         }
+        Self::not_local(arguments, run)
+    }
+
+    /// Determines a target other than the local cloud.
+    fn not_local(arguments: &TargetArgs, run: &str) -> anyhow::Result<Self> {
         check_role(arguments)?;
         let endpoints = endpoints(arguments)?;
         Ok(Self::at_endpoints(
@@ -144,6 +149,11 @@ impl CloudTarget {
             cloud: Some(cloud),
         }
     }
+}
+
+/// Returns the options for clients outside of a run.
+pub(super) fn options(arguments: &TargetArgs) -> anyhow::Result<AwsOptions> {
+    Ok(CloudTarget::not_local(arguments, "ledger")?.aws)
 }
 
 /// Returns the region that the arguments, the environment or the profile name,

@@ -14,7 +14,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 23] = [
+const SWEEPS: [(&str, &str); 26] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -78,6 +78,10 @@ const SWEEPS: [(&str, &str); 23] = [
     ("faults --playbook tests/crash/fleet.rhai", "12"),
     ("faults", "25"),
     ("faults --playbook tests/crash/network.rhai --jobs 2", "8"),
+    // A ledger in a bucket, and another machine after each crash.
+    ("crash --part destroy --shared", "12"),
+    ("crash --part resume --shared", "10"),
+    ("crash --part removal --shared", "6"),
 ];
 
 fn main() -> ExitCode {

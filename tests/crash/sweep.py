@@ -39,6 +39,8 @@ import boto3
 from botocore.config import Config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# The bucket of a shared ledger.
+LEDGER = "sweep-ledger"
 PLAYBOOK = ROOT / "tests/crash/sweep.rhai"
 GONE = {"terminated", "shutting-down"}
 
@@ -66,6 +68,7 @@ class Cloud:
         path = Config(s3={"addressing_style": "path"}, max_pool_connections=32)
         self.s3 = session.client("s3", endpoint_url=url, config=path)
         self.iam = session.client("iam", endpoint_url=url, config=config)
+        self.env = values
 
     def things(self, prefix=""):
         """Returns the resources whose names begin with the prefix."""
@@ -113,7 +116,7 @@ class Cloud:
             "buckets": sorted(
                 b["Name"]
                 for b in self.s3.list_buckets()["Buckets"]
-                if b["Name"].startswith(prefix)
+                if b["Name"].startswith(prefix) and b["Name"] != LEDGER
             ),
         }
         found["roles"] = sorted(
@@ -148,8 +151,20 @@ class Cloud:
 class Copy:
     """A run with its own ledger."""
 
-    def __init__(self, autorun, playbook, name, extra=()):
+    def __init__(self, autorun, playbook, name, extra=(), shared=None):
         self.autorun, self.name = autorun, name
+        self.env = dict(os.environ)
+        self.machines = 0
+        if shared:
+            url = f"s3://{LEDGER}/{name}"
+            extra = [*extra, "--ledger", url]
+            endpoint = shared["AWS_ENDPOINT_URL"]
+            self.env |= shared | {
+                "AUTORUN_LEDGER": f"{url}?endpoint={endpoint}&region=eu-central-1",
+                # A client counts as dead after 90 of these milliseconds.
+                "AUTORUN_LEDGER_SECOND": "20",
+            }
+        self.shared = shared
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="autorun-sweep-"))
         self.call = [
             *[autorun, "--local", "--region", "eu-central-1", str(playbook)],
@@ -157,7 +172,7 @@ class Copy:
         ]
 
     def _run(self, call, crash_at=None, log=None):
-        env = dict(os.environ, AUTORUN_HOME=str(self.home / "data"), HOME=str(self.home))
+        env = dict(self.env, AUTORUN_HOME=str(self.home / "data"), HOME=str(self.home))
         if crash_at:
             env["AUTORUN_CRASH_AT"] = str(crash_at)
         if log:
@@ -170,11 +185,26 @@ class Copy:
     def run(self, **how):
         return self._run(self.call, **how)
 
+    def go_elsewhere(self):
+        """Continues on another machine, if the ledger is shared: only the private
+        keys and the recorded host keys are copied there."""
+        data = self.home / "data"
+        if not self.shared or not data.exists():
+            return
+        self.machines += 1
+        left = data.rename(self.home / f"machine{self.machines}")
+        data.mkdir(mode=0o700)
+        for kept in ["keys", "hosts"]:
+            if (left / kept).exists():
+                shutil.copytree(left / kept, data / kept)
+
     def destroy(self, **how):
+        self.go_elsewhere()
         return self._run([self.autorun, "destroy", "--all", "--yes"], **how)
 
     def resume(self, **how):
         """Resumes the run, or runs it if the ledger has not recorded it."""
+        self.go_elsewhere()
         runs = self.ledger()
         if not runs:
             return self.run(**how)
@@ -235,11 +265,17 @@ class Sweep:
     def __init__(self, options):
         self.options = options
         self.cloud = Cloud(options.autorun)
+        if options.shared:
+            self.cloud.s3.create_bucket(
+                Bucket=LEDGER,
+                CreateBucketConfiguration={"LocationConstraint": "eu-central-1"},
+            )
         self.wrong, self.reached, self.ended_before = [], 0, 0
         self.lock = threading.Lock()
 
     def copy(self, name, extra=()):
-        return Copy(self.options.autorun, self.options.playbook, name, extra)
+        shared = self.cloud.env if self.options.shared else None
+        return Copy(self.options.autorun, self.options.playbook, name, extra, shared)
 
     def whole(self, log=None):
         """Runs the playbook to its end. Stores what it has created, and its
@@ -452,6 +488,8 @@ def main():
     parser.add_argument("--only", type=numbers)
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", default="0")
+    # With a ledger in a bucket: `destroy` and `resume` run on another machine.
+    parser.add_argument("--shared", action="store_true")
     sweep = Sweep(parser.parse_args())
     getattr(sweep, sweep.options.what)()
 

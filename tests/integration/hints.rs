@@ -81,6 +81,18 @@ const TRIED: &[(&str, &str)] = &[
         "not tried: command_line::playbook_files resumes such a run",
     ),
     ("autorun resume {run}", "a_failed_run_is_resumed_or_removed"),
+    (
+        "autorun ledger init",
+        "not tried: shared_ledger::commands calls it after the hint",
+    ),
+    (
+        "autorun ledger import RUN",
+        "not tried: shared_ledger::commands imports an exported run",
+    ),
+    (
+        "autorun ledger export RUN",
+        "not tried: it completes an export that was killed",
+    ),
     ("autorun plan", "not tried: plan.rs calls it"),
     ("autorun plan PLAYBOOK", "not tried: plan.rs calls it"),
     ("autorun runs", "runs_are_listed_and_shown"),

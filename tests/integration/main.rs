@@ -55,6 +55,7 @@ mod s3_accounts;
 mod s3_large;
 mod safety;
 mod secrets;
+mod shared_ledger;
 mod shells;
 mod ssh_config;
 mod ssm_sessions;

@@ -1,5 +1,6 @@
 //! The arguments of every command, declared for clap.
 
+mod ledger;
 mod runs;
 mod texts;
 mod values;
@@ -11,6 +12,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::error::exit;
 use crate::report::text;
+pub(in crate::cli) use ledger::{LedgerCommand, MoveArgs, PruneArgs};
 #[cfg(feature = "local-cloud")]
 pub(in crate::cli) use runs::PlanArgs;
 pub(in crate::cli) use runs::{DestroyArgs, PolicyArgs, ResumeArgs, RunArgs};
@@ -60,6 +62,12 @@ pub(in crate::cli) enum Command {
     Docs(DocsArgs),
     /// Show the settings that count, and where they come from
     Settings(SettingsArgs),
+    /// Manage a ledger that several machines share, in an S3 bucket
+    Ledger {
+        /// The action
+        #[command(subcommand)]
+        command: LedgerCommand,
+    },
     /// Manage the local cloud: EC2 and S3 on this machine
     #[cfg(feature = "local-cloud")]
     Cloud {
@@ -130,6 +138,15 @@ pub(in crate::cli) struct TargetArgs {
     pub(in crate::cli) endpoint_url: Vec<String>,
 }
 
+/// The shared ledger.
+#[derive(Debug, Default, Args)]
+pub(in crate::cli) struct LedgerArgs {
+    /// Use the ledger in this bucket, which several machines share; none overrides
+    /// AUTORUN_LEDGER and a settings file. See `autorun docs shared-ledger`
+    #[arg(long, value_name = "S3-URL")]
+    pub(in crate::cli) ledger: Option<String>,
+}
+
 /// The console output and the log.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ReportArgs {
@@ -160,6 +177,9 @@ pub(in crate::cli) struct RunsArgs {
     #[arg(long)]
     pub(in crate::cli) up: bool,
 
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
+
     /// Format of stdout: human is a table, json is one JSON object per run and
     /// line
     #[arg(long, value_name = "FORMAT", default_value = "human")]
@@ -181,6 +201,9 @@ pub(in crate::cli) struct ShowArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "output")]
     pub(in crate::cli) svg: Option<PathBuf>,
 
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
+
     /// Format of stdout: human is text, json is one JSON object
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     pub(in crate::cli) output: Output,
@@ -198,6 +221,9 @@ pub(in crate::cli) struct SshArgs {
     /// ID of a run, or name or ID of an instance
     #[arg(value_name = "RUN|NAME")]
     pub(in crate::cli) target: String,
+
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
 
     /// Reach the instance through AWS Systems Manager, with the AWS CLI and its
     /// session-manager-plugin. Name it before the command

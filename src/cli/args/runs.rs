@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::{OrNone, parse_tag, parse_time, parse_ttl};
-use super::{OnError, ReportArgs, TargetArgs};
+use super::{LedgerArgs, OnError, ReportArgs, TargetArgs};
 
 /// The arguments of `autorun run`.
 #[derive(Debug, Args)]
@@ -80,6 +80,9 @@ pub(in crate::cli) struct RunArgs {
     pub(in crate::cli) notify: Option<String>,
 
     #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
+
+    #[command(flatten)]
     pub(in crate::cli) report: ReportArgs,
 }
 
@@ -141,6 +144,7 @@ impl PlanArgs {
             plan: false,
             yes: false,
             notify: None,
+            ledger: LedgerArgs::default(),
             report: self.report,
         };
         (run, self.offline)
@@ -152,6 +156,11 @@ pub(in crate::cli) struct ResumeArgs {
     /// ID of the run; a unique prefix is enough
     #[arg(value_name = "RUN")]
     pub(in crate::cli) run: String,
+
+    /// Change to this directory instead of the one in which the run was started, which
+    /// may be on another machine
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub(in crate::cli) directory: Option<PathBuf>,
 
     /// Set a secret again, or a variable that is new in the playbook
     #[arg(long, value_name = "NAME=VALUE")]
@@ -181,6 +190,9 @@ pub(in crate::cli) struct ResumeArgs {
         hide_env_values = true
     )]
     pub(in crate::cli) notify: Option<String>,
+
+    #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
 
     #[command(flatten)]
     pub(in crate::cli) report: ReportArgs,
@@ -221,6 +233,9 @@ pub(in crate::cli) struct DestroyArgs {
     pub(in crate::cli) yes: bool,
 
     #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
+
+    #[command(flatten)]
     pub(in crate::cli) target: TargetArgs,
 
     #[command(flatten)]
@@ -256,6 +271,9 @@ pub(in crate::cli) struct PolicyArgs {
     pub(in crate::cli) explain: bool,
 
     #[command(flatten)]
+    pub(in crate::cli) ledger: LedgerArgs,
+
+    #[command(flatten)]
     pub(in crate::cli) report: ReportArgs,
 }
 
@@ -281,6 +299,7 @@ impl PolicyArgs {
             plan: false,
             yes: false,
             notify: None,
+            ledger: self.ledger,
             report: self.report,
         }
     }

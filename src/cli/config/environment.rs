@@ -56,7 +56,7 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
     }
 
     pub(super) fn ledger(&self) -> Option<Variable> {
-        self.first(&["AUTORUN_HOME"])
+        self.first(&["AUTORUN_LEDGER", "AUTORUN_HOME"])
     }
 
     fn first(&self, names: &[&'static str]) -> Option<Variable> {

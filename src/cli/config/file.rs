@@ -6,9 +6,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::access;
-use super::layers::{FileSettings, Set};
+use super::layers::{FileSettings, LedgerPlace, Set};
 use crate::cli::args::{OnError, OrNone, TargetArgs, check_tag, parse_ttl};
 use crate::cli::notify::Webhook;
+use crate::cli::shared::check_url;
 use crate::cli::target::endpoints_given;
 use crate::clients::check_role_arn;
 use crate::error::{Error, Place, Result};
@@ -191,7 +192,13 @@ impl SettingsFile<'_> {
                 settings.ssh_config = Some(Set { value, place });
             }
             "ledger" => {
-                let value = self.path_of(&text()?).map_err(wrong)?;
+                let text = text()?;
+                let value = if text.contains("://") {
+                    check_url(&text).map_err(|e| wrong(format!("is not usable: {e}")))?;
+                    LedgerPlace::Shared(text)
+                } else {
+                    LedgerPlace::Directory(self.path_of(&text).map_err(wrong)?)
+                };
                 settings.ledger = Some(Set { value, place });
             }
             unknown => return Err(unknown_key(unknown, place)),

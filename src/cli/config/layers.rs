@@ -8,6 +8,15 @@ use crate::cli::args::{OnError, OrNone};
 use crate::cli::notify::Webhook;
 use crate::error::Place;
 
+/// The setting `ledger`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LedgerPlace {
+    /// The directory of the ledger on this machine.
+    Directory(PathBuf),
+    /// The URL of a shared ledger.
+    Shared(String),
+}
+
 /// A value in a settings file, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Set<T> {
@@ -31,7 +40,7 @@ pub(super) struct FileSettings {
     /// The file for `ssh -F`, or `none`. Only in the user's file.
     pub(super) ssh_config: Option<Set<PathBuf>>,
     /// Only in the user's file.
-    pub(super) ledger: Option<Set<PathBuf>>,
+    pub(super) ledger: Option<Set<LedgerPlace>>,
 }
 
 impl FileSettings {

@@ -6,7 +6,7 @@
 
 pub(super) use merge::Settings;
 pub(super) use show::show;
-pub(super) use user::{ledger, ssh_config};
+pub(super) use user::{ledger, shared_ledger, ssh_config};
 
 mod access;
 mod environment;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::environment::{Environment, Variable};
-use super::layers::{FileSettings, Set};
+use super::layers::{FileSettings, LedgerPlace, Set};
 use super::user::{Looked, of_playbook, of_user};
 use crate::cli::args::{OnError, OrNone, Output, SettingsArgs};
 use crate::cli::notify::Webhook;
@@ -95,6 +95,13 @@ fn rows(
         let set: &Set<std::path::PathBuf> = set.as_ref()?;
         Some((set.value.display().to_string(), set.place.clone()))
     };
+    let ledger = files.ledger.as_ref().map(|ledger| {
+        let value = match &ledger.value {
+            LedgerPlace::Directory(directory) => directory.display().to_string(),
+            LedgerPlace::Shared(url) => url.clone(),
+        };
+        (value, ledger.place.clone())
+    });
     let mut rows = vec![
         row("region", environment.region(), text(&files.region), None),
         row(
@@ -124,7 +131,7 @@ fn rows(
         row(
             "ledger",
             environment.ledger(),
-            path(&files.ledger),
+            ledger,
             Some(data_dir()?.display().to_string()),
         ),
     ];

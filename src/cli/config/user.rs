@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::file::{self, Owner};
-use super::layers::FileSettings;
+use super::layers::{FileSettings, LedgerPlace};
 use crate::playbook::diagnostic;
 
 /// The name of the file beside a playbook.
@@ -44,9 +44,22 @@ pub(super) fn of_playbook(playbook: &Path) -> anyhow::Result<(Option<Looked>, Fi
     )
 }
 
-/// Returns the `ledger` of the user's file.
+/// Returns the directory that `ledger` in the user's file names.
 pub(in crate::cli) fn ledger() -> anyhow::Result<Option<PathBuf>> {
-    Ok(of_user()?.1.ledger.map(|ledger| ledger.value))
+    let ledger = of_user()?.1.ledger;
+    Ok(ledger.and_then(|ledger| match ledger.value {
+        LedgerPlace::Directory(directory) => Some(directory),
+        LedgerPlace::Shared(_) => None,
+    }))
+}
+
+/// Returns the URL that `ledger` in the user's file has.
+pub(in crate::cli) fn shared_ledger() -> anyhow::Result<Option<String>> {
+    let ledger = of_user()?.1.ledger;
+    Ok(ledger.and_then(|ledger| match ledger.value {
+        LedgerPlace::Directory(_) => None,
+        LedgerPlace::Shared(url) => Some(url),
+    }))
 }
 
 /// Returns the `ssh_config` of the user's file.

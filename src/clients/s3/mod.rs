@@ -10,6 +10,7 @@ use crate::aws_error::Code;
 
 mod addressing;
 mod buckets;
+mod conditional;
 mod copy;
 mod counted;
 mod crc;
@@ -29,6 +30,7 @@ mod upload_id;
 
 pub use addressing::Addressing;
 pub use buckets::{Creation, NameOwner, Tagged, bucket_name_fault};
+pub use conditional::{Condition, ConditionalPut};
 pub use copy::Source;
 pub use lendable::{LendableList, LendableObject};
 pub use multipart::{IN_PARTS_ABOVE, Sent};

@@ -319,7 +319,7 @@ impl S3<'_> {
     }
 
     /// Returns the bucket's policy, or an empty policy if it has none.
-    async fn policy(&self, bucket: &str) -> Result<Allowed<Value>> {
+    pub(super) async fn policy(&self, bucket: &str) -> Result<Allowed<Value>> {
         match self.find_policy(bucket).await? {
             Found::Policy(policy) => Ok(Allowed::Yes(policy)),
             Found::NoBucket(error) => Err(error),
@@ -328,7 +328,7 @@ impl S3<'_> {
     }
 
     async fn find_policy(&self, bucket: &str) -> Result<Found> {
-        let attempt = format!("make a key of `{bucket}` public");
+        let attempt = format!("read the policy of bucket `{bucket}`");
         match self.client.get_bucket_policy().bucket(bucket).send().await {
             Ok(answer) => serde_json::from_str(answer.policy().unwrap_or_default())
                 .map(Found::Policy)

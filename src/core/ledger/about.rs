@@ -114,4 +114,8 @@ pub struct About {
     pub ttl: Option<u64>,
     /// Where the resources are.
     pub target: Target,
+    /// The ID of the ledger in which the run began, if it was moved to another one: the
+    /// tag `autorun:owner` of its resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }

@@ -2,12 +2,14 @@
 //! two runs of the same playbook under the same name cannot use the same target
 //! at the same time.
 
-use rusqlite::{Transaction, params};
+use rusqlite::params;
 
+use super::change::{Begun, Change, Ended};
 use super::clock::now;
 use super::hold::Hold;
 use super::resource::{ResourceKind, State};
 use super::run::{COLUMNS, Run, read};
+use super::shared::{Position, cache};
 use super::store::{Durable, Store};
 use crate::error::{Error, ErrorKind, Result};
 use crate::report::Outcome;
@@ -16,33 +18,21 @@ impl Store {
     /// Records a new run and locks it. Other processes see it at once. The record is
     /// durable with the next commit, before which the run changes nothing.
     ///
+    /// In a shared ledger, the record is also the first change of the run's journal.
+    ///
     /// Fails with [`ErrorKind::AlreadyExists`] while another process runs the same
     /// playbook under the same name on the same target.
     pub fn begin(&self, run: &Run) -> Result<Hold> {
         let hold = self.hold_or_refuse(run)?;
-        let about = serde_json::to_string(&run.about).map_err(|e| {
-            Error::invalid(format!("cannot record the run: {e}")).hint(
-                "rename the current directory or the files with variables: their names must be \
-                 UTF-8",
-            )
-        })?;
+        let change = Change::begun(Begun::of(run)?).with_id();
         let rival = self.commit(&mut self.connection(), Durable::WithNext, |tx| {
             let rival = self.rival(tx, run)?;
             if matches!(rival, Ok(None)) {
-                tx.execute(
-                    "INSERT INTO run (id, playbook, name, target, account, about, pid, started) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                    params![
-                        run.id,
-                        run.playbook,
-                        run.name,
-                        run.about.target.place(),
-                        run.about.target.account,
-                        about,
-                        run.pid,
-                        run.started,
-                    ],
-                )?;
+                change.apply(tx, &run.id)?;
+                if let Some(shared) = self.shared() {
+                    cache::set(tx, &run.id, shared.place(), Position::default())?;
+                    cache::add_unsent(tx, &run.id, &change)?;
+                }
             }
             Ok(rival)
         })?;
@@ -52,23 +42,12 @@ impl Store {
         }
     }
 
-    /// Marks an ended run, which this process has locked, as in progress again.
-    ///
-    /// Fails with [`ErrorKind::AlreadyExists`] while another process runs the same
+    /// Refuses a run that this process has locked while another process runs the same
     /// playbook under the same name on the same target.
-    pub(super) fn resume(&self, run: &Run, _hold: &Hold) -> Result<()> {
-        let rival = self.write(|tx| {
-            let rival = self.rival(tx, run)?;
-            if matches!(rival, Ok(None)) {
-                tx.execute(
-                    "UPDATE run SET pid = ?2, ended = NULL, outcome = NULL, error = NULL \
-                     WHERE id = ?1",
-                    params![run.id, std::process::id()],
-                )?;
-            }
-            Ok(rival)
-        })?;
-        match rival? {
+    ///
+    /// Fails with [`ErrorKind::AlreadyExists`].
+    pub(super) fn refuse_rival(&self, run: &Run) -> Result<()> {
+        match self.read(|db| self.rival(db, run))?? {
             Some(rival) => Err(in_progress(&rival)),
             None => Ok(()),
         }
@@ -83,7 +62,8 @@ impl Store {
 
     /// Records how a run ended.
     pub fn end(&self, run: &str, outcome: Outcome, error: Option<&str>) -> Result<()> {
-        self.write(|tx| end(tx, run, outcome, error))
+        let change = Change::ended(Ended::now(outcome, error.map(str::to_owned)));
+        self.write(|tx| change.apply(tx, run))
     }
 
     /// Marks a resource as released in the rows of other runs on the same target.
@@ -133,18 +113,6 @@ impl Store {
         let pid = self.holder(run)?.unwrap_or(run.pid);
         Err(in_progress(&Run { pid, ..run.clone() }))
     }
-}
-
-/// Records how a run ended.
-pub(super) fn end(
-    tx: &Transaction,
-    run: &str,
-    outcome: Outcome,
-    error: Option<&str>,
-) -> rusqlite::Result<()> {
-    let sql = "UPDATE run SET ended = ?2, outcome = ?3, error = ?4 WHERE id = ?1";
-    tx.execute(sql, params![run, now(), outcome.as_str(), error])?;
-    Ok(())
 }
 
 /// Returns the other runs of the same playbook under the same name on the same

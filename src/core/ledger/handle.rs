@@ -2,16 +2,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 
-use super::attempt::end;
+use super::change::{Change, Ended};
 use super::clock::Millis;
 use super::hold::Hold;
 use super::memory::{Memory, Unwritten};
-use super::request::{Requests, write_request};
+use super::request::Requests;
 use super::resource::{Remover, Resource, ResourceKind, State};
-use super::rows;
 use super::run::Run;
+use super::shared::{Journal, cache};
 use super::step_row::StepRow;
 use super::store::{Durable, Store};
 use super::wait::Wait;
@@ -29,16 +29,27 @@ pub struct Ledger {
     /// names in place of the values.
     pub(super) secrets: Arc<Vec<(String, String)>>,
     requests: Option<Arc<dyn Requests>>,
+    /// The ID of the ledger in which the run began, if it was moved.
+    began_in: Option<String>,
+    /// The run's journal in a shared ledger.
+    journal: Option<Arc<Journal>>,
     _hold: Arc<Hold>,
 }
 
 impl Ledger {
     /// Records the start of a new run and returns its ledger.
     ///
-    /// Fails like [`Store::begin`].
+    /// Fails like [`Store::begin`]. In a shared ledger, also if its store does not
+    /// answer.
     pub fn begin(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
+        store.refuse_rival(run)?;
+        let lease = store.shared();
+        let lease = lease.map(|shared| shared.lease(store, run, &report));
+        let lease = lease.transpose()?;
         let hold = store.begin(run)?;
-        Ok(Self::new(store, run, report, hold, Memory::default()))
+        let journal = lease.map(|lease| lease.journal(store, run, None));
+        let ledger = Self::new(store, run, report, hold, Memory::default());
+        ledger.with_journal(journal.transpose()?)
     }
 
     /// Resumes a run and returns its ledger, which replays the recorded steps.
@@ -51,10 +62,13 @@ impl Ledger {
     /// [`ErrorKind::Internal`]: crate::error::ErrorKind::Internal
     pub fn resume(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
         let hold = store.hold_ended(run)?;
+        store.refuse_rival(run)?;
+        let journal = store.take(run, &report)?;
         let mut memory = Self::load(store, run)?;
         memory.resume(&run.id)?;
-        store.resume(run, &hold)?;
-        Ok(Self::new(store, run, report, hold, memory))
+        let ledger = Self::new(store, run, report, hold, memory).with_journal(journal)?;
+        ledger.commit_change(Change::resumed())?;
+        Ok(ledger)
     }
 
     /// Returns the ledger of an ended run, to remove its resources.
@@ -62,8 +76,9 @@ impl Ledger {
     /// Fails like [`Store::hold_ended`].
     pub fn ended(store: &Store, run: &Run, report: Reporter) -> Result<Self> {
         let hold = store.hold_ended(run)?;
+        let journal = store.take(run, &report)?;
         let memory = Self::load(store, run)?;
-        Ok(Self::new(store, run, report, hold, memory))
+        Self::new(store, run, report, hold, memory).with_journal(journal)
     }
 
     fn load(store: &Store, run: &Run) -> Result<Memory> {
@@ -81,8 +96,30 @@ impl Ledger {
             report,
             secrets: Arc::default(),
             requests: None,
+            began_in: run.about.owner.clone(),
+            journal: None,
             _hold: Arc::new(hold),
         }
+    }
+
+    fn with_journal(self, journal: Option<Journal>) -> Result<Self> {
+        Ok(Self {
+            journal: journal.map(Arc::new),
+            ..self
+        })
+    }
+
+    /// Returns whether the run is in a shared ledger.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.journal.is_some()
+    }
+
+    /// Returns why the run must have no more effects: its journal cannot be written, or
+    /// another machine has taken it over.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        self.journal.as_ref().and_then(|journal| journal.failure())
     }
 
     /// Returns the ledger with the names and values of the secret variables.
@@ -112,7 +149,13 @@ impl Ledger {
     /// Returns the ledger's ID: the tag `autorun:owner` of its resources.
     #[must_use]
     pub fn owner(&self) -> &str {
-        self.store.owner()
+        if let Some(owner) = &self.began_in {
+            owner
+        } else if self.is_shared() {
+            self.store.owner()
+        } else {
+            self.store.local_owner()
+        }
     }
 
     /// Records that a live resource is about to be removed. The next commit makes
@@ -234,34 +277,73 @@ impl Ledger {
     /// commit has written them already.
     ///
     /// Fails if the ledger cannot be written. The next commit then writes the
-    /// changes.
+    /// changes. A shared ledger that has failed once is not written any more.
     pub fn commit(&self) -> Result<()> {
+        self.record()?;
+        self.journal
+            .as_ref()
+            .map_or(Ok(()), |journal| journal.wait())
+    }
+
+    /// Like [`Self::commit`]. While a shared ledger is written, the other tasks of this
+    /// thread continue, and their changes can share a request.
+    pub async fn committed(&self) -> Result<()> {
+        if !self.is_shared() {
+            return self.commit();
+        }
+        self.record()?;
+        let ledger = self.clone();
+        let waited = tokio::task::spawn_blocking(move || ledger.commit()).await;
+        waited.map_err(|e| Error::internal(format!("cannot wait for the ledger: {e}")))?
+    }
+
+    /// Like [`Self::commit`], but other machines may see the changes a moment later.
+    pub(super) fn record(&self) -> Result<()> {
         let mut connection = self.store.connection();
         let unwritten = self.take_unwritten();
         if unwritten.is_empty() {
             self.memory().put_back(unwritten);
             return Ok(());
         }
-        self.write(&mut connection, Durable::Now, unwritten, |_| Ok(()))
+        self.write(&mut connection, Durable::Now, Change::of_rows(unwritten))
     }
 
-    /// Writes changes and, in the same transaction, `more`. Changes that could not
-    /// be written are written by the next commit.
-    fn write(
-        &self,
-        connection: &mut Connection,
-        durable: Durable,
-        unwritten: Unwritten,
-        more: impl FnOnce(&Transaction) -> rusqlite::Result<()>,
-    ) -> Result<()> {
+    /// Writes one change of the run itself durably.
+    fn commit_change(&self, change: Change) -> Result<()> {
+        self.write(&mut self.store.connection(), Durable::Now, change)?;
+        self.journal
+            .as_ref()
+            .map_or(Ok(()), |journal| journal.wait())
+    }
+
+    /// Writes a change. If it could not be written, the next commit writes its rows.
+    fn write(&self, connection: &mut Connection, durable: Durable, change: Change) -> Result<()> {
+        let Some(journal) = &self.journal else {
+            let written = self
+                .store
+                .commit(connection, durable, |tx| change.apply(tx, &self.run));
+            return written.inspect_err(|_| self.memory().put_back(change.into_rows()));
+        };
+        let change = change.with_id();
+        // The journal makes it durable: a power failure loses only what it has.
+        let durable = match durable {
+            Durable::Now => Durable::WithNext,
+            later => later,
+        };
         let written = self.store.commit(connection, durable, |tx| {
-            write(tx, &self.run, &unwritten)?;
-            more(tx)
+            change.apply(tx, &self.run)?;
+            cache::add_unsent(tx, &self.run, &change)
         });
-        if written.is_err() {
-            self.memory().put_back(unwritten);
+        match written {
+            Ok(number) => {
+                journal.push(number, change);
+                Ok(())
+            }
+            Err(error) => {
+                self.memory().put_back(change.into_rows());
+                Err(error)
+            }
         }
-        written
     }
 
     /// Takes the changes that no commit has written yet, and the requests since
@@ -285,37 +367,40 @@ impl Ledger {
                 line => format!("{first} ({}:{line})", error.place.source),
             })
         });
+        let change = Change {
+            ended: Some(Ended::now(outcome, error)),
+            ..Change::of_rows(self.take_unwritten())
+        };
         let mut connection = self.store.connection();
-        let unwritten = self.take_unwritten();
-        self.write(&mut connection, Durable::WithCheckpoint, unwritten, |tx| {
-            end(tx, &self.run, outcome, error.as_deref())
-        })?;
+        self.write(&mut connection, Durable::WithCheckpoint, change)?;
         drop(connection);
-        self.store.checkpoint()
+        let sent = self.end_journal();
+        self.store.checkpoint()?;
+        sent
+    }
+
+    /// Writes the last entries of the journal and a summary, and gives the lease back.
+    fn end_journal(&self) -> Result<()> {
+        let Some(journal) = &self.journal else {
+            return Ok(());
+        };
+        let sent = journal.wait();
+        let run = self.store.find(&self.run);
+        std::thread::scope(|scope| {
+            if sent.is_ok()
+                && let Ok(run) = &run
+            {
+                scope.spawn(|| journal.summarize(run));
+            }
+            journal.close();
+        });
+        sent
     }
 
     /// Locks the rows in memory.
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Writes changes in one transaction.
-fn write(tx: &Transaction, run: &str, unwritten: &Unwritten) -> rusqlite::Result<()> {
-    let Unwritten {
-        resources,
-        steps,
-        waits,
-        requests,
-    } = unwritten;
-    let mut steps = steps.iter();
-    steps.try_for_each(|step| rows::write_step(tx, run, step))?;
-    let mut waits = waits.iter();
-    waits.try_for_each(|wait| rows::write_wait(tx, run, wait))?;
-    let mut requests = requests.iter();
-    requests.try_for_each(|request| write_request(tx, run, request))?;
-    let mut resources = resources.iter();
-    resources.try_for_each(|row| rows::write_resource(tx, run, row))
 }
 
 /// A resource that is about to be created.

@@ -1,4 +1,5 @@
-//! The lock of a run: the process that has locked its lock file works on it.
+//! The lock of a run: the process that has locked its lock file works on it. A client
+//! of a shared ledger has such a lock as well.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::Write as _;
@@ -66,7 +67,7 @@ impl Store {
 
     /// Removes the lock files of processes that were killed.
     pub(super) fn clear_locks(&self) {
-        let locks = std::fs::read_dir(self.directory().join("runs"));
+        let locks = std::fs::read_dir(self.locks());
         for lock in locks.into_iter().flatten().flatten() {
             let name = lock.file_name();
             if let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".lock")) {
@@ -110,7 +111,12 @@ impl Store {
     }
 
     pub(super) fn hold_path(&self, run: &str) -> PathBuf {
-        self.directory().join("runs").join(format!("{run}.lock"))
+        self.locks().join(format!("{run}.lock"))
+    }
+
+    /// Returns the directory of lock files.
+    pub(super) fn locks(&self) -> PathBuf {
+        self.directory().join("runs")
     }
 }
 

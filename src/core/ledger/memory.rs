@@ -46,7 +46,7 @@ pub(super) struct Memory {
 }
 
 /// The rows that a commit writes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Unwritten {
     pub(super) resources: Vec<Resource>,
     pub(super) steps: Vec<StepRow>,

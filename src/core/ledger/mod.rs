@@ -14,7 +14,8 @@
 //! and is found by its token and tag.
 //!
 //! One process at a time works on a run ([`Hold`]), so the rows in memory are
-//! those on disk plus the changes of the next write.
+//! those on disk plus the changes of the next write. Several machines can share a
+//! ledger ([`SharedLedger`]): then the file is a cache of what is in a bucket.
 //!
 //! Callers use `handle` and `step`. Below them, `memory` has the rows of one run;
 //! `run`, `rows` and `record` read and write the tables; `store` is the file; and
@@ -28,6 +29,7 @@ pub use record::RunRecord;
 pub use request::{Request, Requests};
 pub use resource::{NewResource, Remover, Resource, ResourceKind, State};
 pub use run::{RUN_ID_LETTERS, Run, RunStatus};
+pub use shared::{Audit, Counts, Object, Objects, Periods, Pruned, Put, SharedLedger};
 pub use step::{Call, Step};
 pub use step_row::{Progress, StepResult, StepRow};
 pub use store::Store;
@@ -36,6 +38,7 @@ pub use wait::Wait;
 mod about;
 mod access;
 mod attempt;
+mod change;
 mod clock;
 mod contents;
 mod creation;
@@ -55,6 +58,7 @@ mod resource_rows;
 mod rows;
 mod run;
 mod schema;
+mod shared;
 mod step;
 mod step_row;
 mod stopped;

@@ -5,13 +5,14 @@
 use std::fmt::Debug;
 
 use rusqlite::{Transaction, params};
+use serde::{Deserialize, Serialize};
 
 use super::resource::ResourceKind;
 use super::store::Store;
 use crate::error::Result;
 
 /// The distinct requests of a run that differ in nothing a policy depends on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Request {
     /// The service, as in the names of IAM actions, such as `ec2`.
     pub service: String,

@@ -1,10 +1,13 @@
 //! Resources that a run can create, and their states.
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::{Millis, now};
 use crate::report::Remaining;
 
 /// The kinds of resources that a run can create.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ResourceKind {
     /// An EC2 instance; AWS assigns the ID.
     Instance,
@@ -120,7 +123,8 @@ impl ResourceKind {
 /// The state of a resource: intended -> live -> releasing -> released. An intended
 /// resource becomes abandoned if it was not created. `may_become` has the valid
 /// transitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Recorded; the create request may have been sent.
     Intended,
@@ -179,7 +183,7 @@ impl State {
 }
 
 /// A row of the ledger: a resource that a run created or was about to create.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Resource {
     /// ID of the row: the request's `ClientToken` and the tag `autorun:resource`.
     pub row: String,

@@ -8,6 +8,15 @@ use super::store::Store;
 use super::wait::Wait;
 use crate::error::Result;
 
+/// Removes all rows of a run.
+pub(super) fn forget(tx: &Transaction, run: &str) -> rusqlite::Result<()> {
+    for table in ["stopped", "request", "wait", "resource", "step", "moved"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run])?;
+    }
+    tx.execute("DELETE FROM run WHERE id = ?1", [run])?;
+    Ok(())
+}
+
 /// Inserts or updates a resource.
 pub(super) fn write_resource(tx: &Transaction, run: &str, row: &Resource) -> rusqlite::Result<()> {
     let mut upsert = tx.prepare_cached(

@@ -145,12 +145,18 @@ impl Store {
         Ok(match run.outcome {
             Some(outcome) => RunStatus::Ended(outcome),
             // Only a run without an outcome can have a process.
-            None if self.holder(run)?.is_some() => RunStatus::Running,
+            None if self.holder(run)?.is_some() || self.is_elsewhere(run) => RunStatus::Running,
             None => RunStatus::Killed,
         })
     }
 
-    /// Returns the ID of the process that works on a run.
+    /// Returns whether another machine works on a run of the shared ledger.
+    fn is_elsewhere(&self, run: &Run) -> bool {
+        let shared = self.shared();
+        shared.is_some_and(|shared| shared.elsewhere(&run.id).is_some())
+    }
+
+    /// Returns the ID of the process on this machine that works on a run.
     pub fn holder(&self, run: &Run) -> Result<Option<u32>> {
         if !self.is_held(&run.id)? {
             return Ok(None);

@@ -5,7 +5,7 @@ pub(super) const APPLICATION: i32 = 0x6174_726e;
 
 /// The migrations, one for each version: a ledger of version n needs those from
 /// index n.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     "
 CREATE TABLE ledger (owner TEXT NOT NULL) STRICT;
 CREATE TABLE run (
@@ -94,6 +94,27 @@ CREATE TABLE IF NOT EXISTS request (
     function TEXT NOT NULL,
     place TEXT NOT NULL,
     PRIMARY KEY (run, service, operation, about, function, place)
+) STRICT, WITHOUT ROWID;
+",
+    // Runs of a shared ledger: how far this ledger has their journals, and the changes
+    // that are not in a journal yet. Numbers are never used again. And the runs that were
+    // exported from it.
+    "
+CREATE TABLE IF NOT EXISTS shared (
+    run TEXT PRIMARY KEY,
+    place TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    sequence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS unsent (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL,
+    change TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS moved (
+    run TEXT PRIMARY KEY,
+    machine TEXT NOT NULL,
+    holder TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 ",
 ];

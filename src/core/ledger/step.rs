@@ -278,7 +278,8 @@ impl Step {
         }
     }
 
-    /// Records durably how the step ended. Writes nothing for a call without an
+    /// Records durably how the step ended. In a shared ledger, other machines may see it
+    /// a moment later, with the next commit at the latest. Writes nothing for a call without an
     /// effect: one that was replayed or failed before it began.
     pub fn finish<T: Serialize>(self, result: &Result<T>) -> Result<()> {
         let mask = self.ledger.report.mask();
@@ -320,7 +321,7 @@ impl Step {
         }
         self.ledger.memory().change_step(index, row);
         self.ledger
-            .commit()
+            .record()
             .map_err(|error| error.while_doing(&format!("cannot record the end of {function}")))?;
         unkept.map_or(Ok(()), |e| {
             Err(Error::internal(format!(

@@ -1,12 +1,12 @@
 //! The row of a step.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::clock::Millis;
 
 /// A step in the ledger.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StepRow {
     /// Its number in the run, from 0.
     pub number: usize,
@@ -35,7 +35,8 @@ pub struct StepRow {
 }
 
 /// The recorded result of a step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepResult {
     /// A value, masked and shortened.
     Value(Value),
@@ -79,7 +80,7 @@ impl StepResult {
 }
 
 /// The progress of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
     /// It started; no end is recorded.

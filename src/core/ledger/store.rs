@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -18,6 +18,7 @@ use super::contents::{Contents, contents};
 use super::creation::IfLost;
 use super::faults::{PATIENCE, unusable};
 use super::opening;
+use super::shared::SharedLedger;
 use super::witness::{FileStamp, Witness};
 use crate::crash;
 use crate::error::Result;
@@ -37,6 +38,8 @@ struct Inner {
     unsynced: AtomicBool,
     /// Whether the main file does not show yet that its `-wal` has more commits.
     unmarked: AtomicBool,
+    /// The shared ledger in which new runs are recorded.
+    shared: OnceLock<SharedLedger>,
 }
 
 /// When a commit must be on disk.
@@ -84,6 +87,7 @@ impl Store {
             warnings: opened.warnings,
             unsynced: AtomicBool::default(),
             unmarked: AtomicBool::default(),
+            shared: OnceLock::new(),
         }));
         store.clear_locks();
         Ok(store)
@@ -96,10 +100,28 @@ impl Store {
         &self.0.warnings
     }
 
-    /// Returns the ledger's ID: the tag `autorun:owner` of its resources.
+    /// Returns the ledger's ID: the tag `autorun:owner` of its resources. That of the
+    /// shared ledger, if one is used.
     #[must_use]
     pub fn owner(&self) -> &str {
+        self.shared().map_or(&self.0.owner, SharedLedger::owner)
+    }
+
+    /// Returns the ID of the ledger on this machine.
+    #[must_use]
+    pub(super) fn local_owner(&self) -> &str {
         &self.0.owner
+    }
+
+    /// Returns the shared ledger in which new runs are recorded.
+    #[must_use]
+    pub fn shared(&self) -> Option<&SharedLedger> {
+        self.0.shared.get()
+    }
+
+    pub(super) fn set_shared(&self, shared: SharedLedger) {
+        // A process opens one ledger.
+        let _ = self.0.shared.set(shared);
     }
 
     /// Returns the directory of the ledger.

@@ -2,6 +2,8 @@
 //! timeline of a run. They have no influence on a resumed run, which waits again,
 //! and they cause no commit.
 
+use serde::{Deserialize, Serialize};
+
 use super::clock::Millis;
 use crate::report::Mask;
 
@@ -9,7 +11,7 @@ use crate::report::Mask;
 const LONGEST: usize = 2000;
 
 /// A call that waited or queried a state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Wait {
     /// The branch of `parallel`.
     pub branch: String,

@@ -178,6 +178,7 @@ async fn create_key_pair(
             step.replay();
             return Ok(recorded);
         }
+        check_is_here(cx, step, &path)?;
         forget_gone(cx, step, &path).await?;
     }
     // Set up the client before the key is written: a missing region or credential
@@ -249,6 +250,23 @@ fn ours(path: &Path, row: &str) -> Option<PublicKey> {
     ours.then(|| keys::read(path).ok())
         .flatten()
         .map(|key| key.public)
+}
+
+/// Checks that the private key of a shared run is on this machine. Another key would not
+/// fit the instances that the run has launched.
+fn check_is_here(cx: &Context, step: &Step, path: &Path) -> Result<()> {
+    let is_recorded = !step.live(ResourceKind::KeyFile).is_empty();
+    if !cx.ledger.is_shared() || !is_recorded || key_of(step, path).is_some() {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "the private key `{}` is not on this machine, and a shared ledger has no private keys",
+            path.display()
+        ),
+    )
+    .hint("resume the run on the machine that created the key, or copy the file from there"))
 }
 
 /// Returns whether EC2 still has the key pair that this step created.

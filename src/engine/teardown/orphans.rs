@@ -11,7 +11,6 @@ use futures_util::stream;
 use super::kind_of;
 use crate::clients::Clients;
 use crate::clients::ec2::NetworkPart;
-use crate::clients::marks::Marks;
 use crate::error::{Error, Result};
 use crate::ledger::{ResourceKind, Store};
 use crate::report::{Remaining, Reporter};
@@ -28,6 +27,8 @@ pub struct Found {
     pub others: usize,
     /// The number of buckets whose tags could not be read.
     pub unread: usize,
+    /// Warnings about the journals of a shared ledger.
+    pub warnings: Vec<String>,
 }
 
 /// An orphan.
@@ -42,22 +43,12 @@ pub struct Orphan {
 }
 
 /// Finds the orphans of a ledger.
+///
+/// Reads a shared ledger after the resources: what another machine creates meanwhile was
+/// in the ledger before it existed.
 pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
+    let mut tagged = Vec::new();
     let ec2 = clients.ec2().await?;
-    let mut found = Found::default();
-    let mut sort = |kind, id: String, name: String, marks: Marks| -> Result<()> {
-        let Some(owner) = marks.owner else {
-            return Ok(());
-        };
-        if owner != store.owner() {
-            found.others += 1;
-        } else if !store.knows(kind, &id, marks.row.as_deref().unwrap_or_default())? {
-            let run = marks.run.unwrap_or_default();
-            let orphan = Orphan { kind, id, name };
-            found.orphans.entry(run).or_default().push(orphan);
-        }
-        Ok(())
-    };
     for (kind, all) in [
         (ResourceKind::Instance, ec2.owned_instances().await?),
         (
@@ -70,15 +61,14 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
         (ResourceKind::Volume, ec2.owned_volumes().await?),
         (ResourceKind::Snapshot, ec2.owned_snapshots().await?),
     ] {
-        for thing in all {
-            sort(kind, thing.id, thing.name, thing.marks)?;
-        }
+        let all = all.into_iter();
+        tagged.extend(all.map(|thing| (kind, thing.id, thing.name, thing.marks)));
     }
     for part in NetworkPart::ALL {
-        for thing in ec2.owned_network_parts(part).await? {
-            sort(kind_of(part), thing.id, thing.name, thing.marks)?;
-        }
+        let all = ec2.owned_network_parts(part).await?.into_iter();
+        tagged.extend(all.map(|thing| (kind_of(part), thing.id, thing.name, thing.marks)));
     }
+    let mut found = Found::default();
     let s3 = &clients.s3().await?;
     let names = s3.buckets().await?.into_iter().map(|(name, _)| name);
     let asked = names.map(async |name| (s3.bucket_marks(&name).await, name));
@@ -86,19 +76,39 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
-    let mut unread = 0;
     for (marks, name) in answers {
         match marks {
-            Ok(Some(marks)) => sort(ResourceKind::Bucket, name.clone(), name, marks)?,
+            Ok(Some(marks)) => tagged.push((ResourceKind::Bucket, name.clone(), name, marks)),
             Ok(None) => {}
-            Err(_) => unread += 1,
+            Err(_) => found.unread += 1,
         }
     }
-    found.unread = unread;
+    found.warnings = refreshed(store).await?;
+    for (kind, id, name, marks) in tagged {
+        let Some(owner) = marks.owner else {
+            continue;
+        };
+        if owner != store.owner() {
+            found.others += 1;
+        } else if !store.knows(kind, &id, marks.row.as_deref().unwrap_or_default())? {
+            let run = marks.run.unwrap_or_default();
+            let orphan = Orphan { kind, id, name };
+            found.orphans.entry(run).or_default().push(orphan);
+        }
+    }
     for orphans in found.orphans.values_mut() {
         orphans.sort_by(|a, b| (order(a.kind), &a.id).cmp(&(order(b.kind), &b.id)));
     }
     Ok(found)
+}
+
+/// Reads what other machines have recorded. Returns warnings.
+async fn refreshed(store: &Store) -> Result<Vec<String>> {
+    let store = store.clone();
+    let reads = tokio::task::spawn_blocking(move || store.refresh(""));
+    reads
+        .await
+        .map_err(|e| Error::internal(format!("cannot read the ledger: {e}")))?
 }
 
 /// Removes the orphans of one run, in order. Returns those that could not be

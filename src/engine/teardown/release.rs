@@ -20,7 +20,7 @@ impl Teardown<'_> {
         match self.maker(kind, id, row.as_ref()).await? {
             Maker::Ours => {}
             Maker::Gone => {
-                self.ledger.commit()?;
+                self.ledger.committed().await?;
                 if let Some(release) = self.ledger.intend_release(kind, id, self.by) {
                     release.released();
                 }
@@ -32,7 +32,7 @@ impl Teardown<'_> {
             Maker::Other => return Err(not_ours(kind, id, row.is_some())),
         }
         let release = self.ledger.intend_release(kind, id, self.by);
-        self.ledger.commit()?;
+        self.ledger.committed().await?;
         if kind == ResourceKind::Bucket && self.by == Remover::User {
             let emptied = self.clients.s3().await?.empty_bucket(id).await;
             if let Err(error) = emptied {

@@ -33,7 +33,7 @@ impl Teardown<'_> {
             .into_iter()
             .map(|(row, error)| NotRemoved { row, error })
             .collect();
-        if let Err(error) = self.ledger.commit() {
+        if let Err(error) = self.ledger.committed().await {
             left.extend(self.remaining().into_iter().map(|row| NotRemoved {
                 row,
                 error: error.clone(),
@@ -115,7 +115,7 @@ impl Teardown<'_> {
         rows.retain(|row| seen.insert((row.kind, id_of(row).to_owned())));
         let removals = rows.into_iter().map(async |row| {
             let released = self.release(row.kind, id_of(&row)).await;
-            let written = self.ledger.commit();
+            let written = self.ledger.committed().await;
             let error = released.and(written).err()?;
             Some(NotRemoved { row, error })
         });

@@ -92,6 +92,11 @@ fn ci() {
 }
 
 #[test]
+fn shared_ledger_page() {
+    runs("shared-ledger", 1);
+}
+
+#[test]
 fn local_cloud_page() {
     runs("local-cloud", 3);
 }
@@ -132,6 +137,7 @@ fn no_page_is_forgotten() {
         "reference",
         "runs",
         "security",
+        "shared-ledger",
     ];
     assert_eq!(page::names(), known);
 }
