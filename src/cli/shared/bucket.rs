@@ -168,8 +168,7 @@ impl Objects for Bucket {
         })?;
         let own = self.location.key("");
         let keys = listed.into_iter().map(|object| object.key);
-        let keys = keys.map(|key| key.strip_prefix(&own).map(str::to_owned).unwrap_or(key));
-        Ok(keys.collect())
+        Ok(keys.map(|key| key.replacen(&own, "", 1)).collect())
     }
 
     fn place(&self) -> &str {

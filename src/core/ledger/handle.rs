@@ -49,7 +49,7 @@ impl Ledger {
         let hold = store.begin(run)?;
         let journal = lease.map(|lease| lease.journal(store, run, None));
         let ledger = Self::new(store, run, report, hold, Memory::default());
-        ledger.with_journal(journal.transpose()?)
+        Ok(ledger.with_journal(journal.transpose()?))
     }
 
     /// Resumes a run and returns its ledger, which replays the recorded steps.
@@ -66,7 +66,7 @@ impl Ledger {
         let journal = store.take(run, &report)?;
         let mut memory = Self::load(store, run)?;
         memory.resume(&run.id)?;
-        let ledger = Self::new(store, run, report, hold, memory).with_journal(journal)?;
+        let ledger = Self::new(store, run, report, hold, memory).with_journal(journal);
         ledger.commit_change(Change::resumed())?;
         Ok(ledger)
     }
@@ -78,7 +78,7 @@ impl Ledger {
         let hold = store.hold_ended(run)?;
         let journal = store.take(run, &report)?;
         let memory = Self::load(store, run)?;
-        Self::new(store, run, report, hold, memory).with_journal(journal)
+        Ok(Self::new(store, run, report, hold, memory).with_journal(journal))
     }
 
     fn load(store: &Store, run: &Run) -> Result<Memory> {
@@ -102,11 +102,11 @@ impl Ledger {
         }
     }
 
-    fn with_journal(self, journal: Option<Journal>) -> Result<Self> {
-        Ok(Self {
+    fn with_journal(self, journal: Option<Journal>) -> Self {
+        Self {
             journal: journal.map(Arc::new),
             ..self
-        })
+        }
     }
 
     /// Returns whether the run is in a shared ledger.

@@ -1,6 +1,13 @@
 //! `autorun ledger`.
 
-use super::*;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use serde_json::Value;
+
+use super::{LEDGER, Machine, Moto, Team, eventually, pour, two_buckets};
 
 impl Machine {
     /// Runs a playbook that creates a bucket, and returns the run.

@@ -68,13 +68,13 @@ impl Connection {
     }
 
     fn put(&self, key: &str, body: &[u8], allowed: impl Fn(Option<usize>) -> bool) -> Result<Put> {
+        static VERSIONS: AtomicUsize = AtomicUsize::new(1);
         self.check()?;
         let mut contents = self.contents.lock().unwrap();
         let current = contents.get(key).map(|(_, version)| *version);
         if !allowed(current) && !self.ignores_conditions {
             return Ok(Put::Refused);
         }
-        static VERSIONS: AtomicUsize = AtomicUsize::new(1);
         let version = VERSIONS.fetch_add(1, Ordering::SeqCst);
         contents.insert(key.to_owned(), (body.to_vec(), version));
         let write = self.writes.fetch_add(1, Ordering::SeqCst);
