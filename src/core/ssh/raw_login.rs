@@ -140,7 +140,7 @@ unsafe extern "C" fn sign(
     length: usize,
     pointer: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: libssh2 passes `length` bytes, and the pointer that `ed25519` gave it. It
+    // SAFETY: libssh2 passes `length` bytes, and the pointer from `ed25519`. It
     // frees the signature.
     unsafe {
         let pair = &*(*pointer).cast::<Ed25519KeyPair>();

@@ -129,7 +129,7 @@ impl Keeper {
             }
             state.lease.hurry(now);
             self.shared.changed.notify_all();
-            state = self.shared.wait(state, end - now);
+            state = self.shared.wait(state, end.saturating_sub(now));
         }
     }
 

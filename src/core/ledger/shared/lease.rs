@@ -298,7 +298,7 @@ impl Lease {
                 self.other = Some(record);
                 Some(self.take(now, generation, Some(etag)))
             }
-            (Phase::Seeking, Answer::Written(etag)) => {
+            (Phase::Seeking | Phase::Holding, Answer::Written(etag)) => {
                 self.hold(etag);
                 None
             }
@@ -308,10 +308,6 @@ impl Lease {
             }
             (Phase::Checking, Answer::Missing) => {
                 self.phase = Phase::Lost;
-                None
-            }
-            (Phase::Holding, Answer::Written(etag)) => {
-                self.hold(etag);
                 None
             }
             (Phase::Holding, answer) => {

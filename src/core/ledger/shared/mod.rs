@@ -135,21 +135,20 @@ impl SharedLedger {
         let key = lease_key(run);
         let mut keepers = self.keepers();
         let held = keepers.get(&key).and_then(Weak::upgrade);
-        let keeper = match held {
-            Some(keeper) => keeper,
-            None => {
-                let subject = Subject {
-                    key: key.clone(),
-                    run: run.id.clone(),
-                    playbook: run.about.playbook.clone(),
-                    machine: store.local_owner().to_owned(),
-                    holder: self.0.holder.clone(),
-                };
-                let objects = Arc::clone(&self.0.objects);
-                let keeper = Keeper::take(store, objects, subject, self.0.periods, report)?;
-                keepers.insert(key, Arc::downgrade(&keeper));
-                keeper
-            }
+        let keeper = if let Some(keeper) = held {
+            keeper
+        } else {
+            let subject = Subject {
+                key: key.clone(),
+                run: run.id.clone(),
+                playbook: run.about.playbook.clone(),
+                machine: store.local_owner().to_owned(),
+                holder: self.0.holder.clone(),
+            };
+            let objects = Arc::clone(&self.0.objects);
+            let keeper = Keeper::take(store, objects, subject, self.0.periods, report)?;
+            keepers.insert(key, Arc::downgrade(&keeper));
+            keeper
         };
         Ok(Leased {
             objects: Arc::clone(&self.0.objects),
