@@ -223,7 +223,7 @@ fn without_conditions(url: &str) -> String {
 }
 
 fn pour_without_conditions(mut from: TcpStream, mut to: TcpStream) {
-    let mut some = [0; 64 << 10];
+    let mut some = vec![0; 64 << 10];
     while let Ok(length) = from.read(&mut some) {
         for name in ["if-none-match", "if-match"].map(str::as_bytes) {
             for at in 0..length.saturating_sub(name.len()) {
@@ -242,8 +242,8 @@ fn pour_without_conditions(mut from: TcpStream, mut to: TcpStream) {
 #[test]
 fn a_store_without_conditional_writes_is_refused() {
     let moto = Moto::start();
-    let good = moto.machine(&moto.url);
-    let bad = moto.machine(&without_conditions(&moto.url));
+    let good = Moto::machine(&moto.url);
+    let bad = Moto::machine(&without_conditions(&moto.url));
     let here = bad.write("create_bucket(\"shop\");\n");
     for call in [&["ledger", "init"][..], &["run", "-C", &here, "web.rhai"]] {
         let refused = bad.run(call).exits(2);

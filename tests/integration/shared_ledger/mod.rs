@@ -106,14 +106,14 @@ impl Moto {
         };
         let bucket = Command::new(Path::new(&Lab::python()).with_file_name("aws"))
             .args(["s3", "mb", "s3://team-ledger"])
-            .envs(moto.machine(&moto.url).env)
+            .envs(Self::machine(&moto.url).env)
             .output()
             .unwrap();
         assert!(bucket.status.success(), "{bucket:?}");
         moto
     }
 
-    fn machine(&self, url: &str) -> Machine {
+    fn machine(url: &str) -> Machine {
         let autorun = Autorun::new();
         let env = [
             ("AWS_ENDPOINT_URL", url),
