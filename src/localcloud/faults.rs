@@ -58,6 +58,8 @@ pub struct Account {
     pub taken_buckets: Vec<String>,
     /// The zones that do not offer an instance type, by the type's name.
     pub not_offered: BTreeMap<String, Vec<String>>,
+    /// Where AWS has less capacity than launches ask for.
+    pub shortages: Vec<Shortage>,
     /// The regions that the account has not enabled.
     pub disabled_regions: Vec<String>,
     /// Whether the session token of the credentials has expired.
@@ -71,6 +73,21 @@ pub struct Account {
     /// The policy of the only user, which may otherwise do everything. A path, which
     /// is relative to the directory of the faults file.
     pub policy: Option<PathBuf>,
+}
+
+/// A lack of capacity for instances.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shortage {
+    /// The instance type; without it, all types.
+    #[serde(rename = "type")]
+    pub instance_type: Option<String>,
+    /// The zone; without it, all zones.
+    pub zone: Option<String>,
+    /// Whether spot capacity is short, or other capacity; without it, both.
+    pub spot: Option<bool>,
+    /// How many of these instances can be up at once.
+    pub available: u32,
 }
 
 impl Account {
@@ -188,6 +205,8 @@ pub enum Act {
     NoAgent,
     /// An instance whose agent of Systems Manager has lost its connection.
     AgentOffline,
+    /// A spot instance that EC2 interrupts.
+    InterruptSpot,
 }
 
 impl Act {

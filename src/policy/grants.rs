@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::need::{ADDRESS_ASSOCIATION, Named, Need, TABLE_ASSOCIATION};
-use super::operations::{CREATE_TAGS, If, KMS, On, PASS_ROLE, actions};
+use super::operations::{
+    CREATE_FLEET, CREATE_SERVICE_ROLE, CREATE_TAGS, If, KMS, LAUNCH, On, PASS_ROLE, actions,
+};
 use super::scope::{Conditions, Scope, equals};
 use super::table::{self, Type};
 use crate::clients::calls::{Cause, Service};
@@ -11,6 +13,12 @@ use crate::error::{Error, Result};
 
 /// The names of the roles and instance profiles of this program, with their path.
 const OWN_PATH: &str = "autorun/*";
+
+/// The type of a request for a spot instance.
+const SPOT_REQUEST: &str = "spot-instances-request";
+
+/// The role of the service for spot instances, with its path.
+const SPOT_ROLE: &str = "aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot";
 
 /// One action on one resource pattern.
 #[derive(Clone, Debug)]
@@ -124,6 +132,22 @@ impl Request<'_> {
                 let resource = self.scope.arn("ec2", kind.name, &[]);
                 grants.push(self.grant(CREATE_TAGS, Some(kind.name), resource, conditions));
             }
+        }
+        if action.name == CREATE_FLEET {
+            // What its template has is needed by the dry runs before it.
+            let template = self.scope.arn("ec2", "launch-template", &[]);
+            let kind = Some("launch-template");
+            grants.push(self.grant(LAUNCH, kind, template, self.scope.is_own()));
+        }
+        if about.spot {
+            let requests = self.scope.arn("ec2", SPOT_REQUEST, &[]);
+            let free = Conditions::new();
+            grants.push(self.grant(LAUNCH, Some(SPOT_REQUEST), requests, free));
+            // An account that has never had a spot instance lacks the role.
+            let role = self.scope.arn("iam", "role", &[SPOT_ROLE]);
+            let service = [equals("iam:AWSServiceName", "spot.amazonaws.com")];
+            let kind = Some("role");
+            grants.push(self.grant(CREATE_SERVICE_ROLE, kind, role, service.into()));
         }
         if let Some(profile) = &about.profile {
             // The request names the profile, and its role may have any name. The roles of
@@ -384,6 +408,33 @@ mod tests {
     }
 
     #[test]
+    fn a_fleet_launches_from_templates_of_the_ledger() {
+        let template = "ec2:RunInstances arn:aws:ec2:eu-central-1:111122223333:launch-template/* \
+                        StringEquals aws:ResourceTag/autorun:owner me";
+        let fleet = granted(About::default(), Service::Ec2, "CreateFleet");
+        assert!(fleet.iter().any(|grant| grant == template), "{fleet:#?}");
+        let launch = granted(About::default(), Service::Ec2, "RunInstances");
+        assert!(!launch.iter().any(|grant| grant == template), "{launch:#?}");
+    }
+
+    #[test]
+    fn a_spot_instance_needs_its_request_and_the_role_of_the_service() {
+        let launch = About {
+            spot: true,
+            ..About::default()
+        };
+        let spot = granted(launch, Service::Ec2, "RunInstances");
+        for needed in [
+            "ec2:RunInstances arn:aws:ec2:eu-central-1:111122223333:spot-instances-request/*",
+            "iam:CreateServiceLinkedRole arn:aws:iam::111122223333:role/aws-service-role/\
+             spot.amazonaws.com/AWSServiceRoleForEC2Spot StringEquals iam:AWSServiceName \
+             spot.amazonaws.com",
+        ] {
+            assert!(spot.iter().any(|grant| grant == needed), "{spot:#?}");
+        }
+    }
+
+    #[test]
     fn a_session_needs_its_document_and_the_instances() {
         assert_eq!(
             granted(About::default(), Service::Ssm, "StartSession"),
@@ -402,11 +453,14 @@ mod tests {
     fn an_unknown_request_is_an_error() {
         let need = Need {
             service: Service::Ec2,
-            operation: "CreateFleet".to_owned(),
+            operation: "CreateVpnGateway".to_owned(),
             about: About::default(),
             cause: Cause::default(),
         };
         let error = grants(&Scope::default(), &[need], &[]).unwrap_err();
-        assert!(error.to_string().contains("ec2:CreateFleet"), "{error}");
+        assert!(
+            error.to_string().contains("ec2:CreateVpnGateway"),
+            "{error}"
+        );
     }
 }

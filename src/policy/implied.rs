@@ -76,6 +76,10 @@ fn operations(kind: ResourceKind, in_own_bucket: bool) -> &'static [(&'static st
             ("DeleteRouteTable", It),
         ],
         ResourceKind::NatGateway => &[("DescribeNatGateways", Nothing), ("DeleteNatGateway", It)],
+        ResourceKind::LaunchTemplate => &[
+            ("DescribeLaunchTemplates", Nothing),
+            ("DeleteLaunchTemplate", It),
+        ],
         ResourceKind::IamRole => &[
             ("GetRole", Nothing),
             ("RemoveRoleFromInstanceProfile", Nothing),
@@ -135,6 +139,7 @@ pub(super) fn type_of(kind: ResourceKind) -> Option<&'static str> {
         ResourceKind::InternetGateway => "internet-gateway",
         ResourceKind::RouteTable => "route-table",
         ResourceKind::NatGateway => "natgateway",
+        ResourceKind::LaunchTemplate => "launch-template",
         ResourceKind::IamRole
         | ResourceKind::InstanceProfile
         | ResourceKind::Bucket

@@ -13,13 +13,14 @@ use crate::ledger::Request;
 use crate::report::Mask;
 
 /// The types of resources that the ids of EC2 begin with.
-const PREFIXES: [(&str, &str); 14] = [
+const PREFIXES: [(&str, &str); 15] = [
     ("ami", "image"),
     ("eipalloc", "elastic-ip"),
     ("eipassoc", ADDRESS_ASSOCIATION),
     ("eni", "network-interface"),
     ("i", "instance"),
     ("igw", "internet-gateway"),
+    ("lt", "launch-template"),
     ("nat", "natgateway"),
     ("rtb", "route-table"),
     ("rtbassoc", TABLE_ASSOCIATION),
@@ -62,6 +63,9 @@ pub(super) struct About {
     /// The KMS key of a bucket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) kms_key: Option<String>,
+    /// Whether it launches spot instances.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) spot: bool,
     /// The instance profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) profile: Option<String>,
@@ -159,6 +163,7 @@ fn of_ec2(call: &Call) -> About {
             "ResourceType" if path.starts_with("TagSpecification") && tags_owner(call, path) => {
                 about.tagged.insert(value.clone());
             }
+            "MarketType" if path == "InstanceMarketOptions" => about.spot = value == "spot",
             "Name" | "Arn" if path == "IamInstanceProfile" => {
                 about.profile = Some(value.clone());
             }

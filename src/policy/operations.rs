@@ -179,6 +179,15 @@ fn of_s3(operation: &str) -> Option<&'static [Needed]> {
 /// The action for the role of an instance profile.
 pub(super) const PASS_ROLE: &str = "iam:PassRole";
 
+/// The action for the role of a service.
+pub(super) const CREATE_SERVICE_ROLE: &str = "iam:CreateServiceLinkedRole";
+
+/// The action for launches, which those of a fleet need too.
+pub(super) const LAUNCH: &str = "ec2:RunInstances";
+
+/// The action for fleets.
+pub(super) const CREATE_FLEET: &str = "ec2:CreateFleet";
+
 /// The action for tags, which a request that creates something with tags needs too.
 pub(super) const CREATE_TAGS: &str = "ec2:CreateTags";
 

@@ -14,7 +14,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 26] = [
+const SWEEPS: [(&str, &str); 29] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -54,6 +54,15 @@ const SWEEPS: [(&str, &str); 26] = [
         "crash --part removal --playbook tests/crash/network.rhai --jobs 2",
         "5",
     ),
+    (
+        "crash --part destroy --playbook tests/crash/types.rhai",
+        "8",
+    ),
+    (
+        "crash --part resume --playbook tests/crash/types.rhai",
+        "10",
+    ),
+    ("faults --playbook tests/crash/types.rhai", "12"),
     (
         "crash --part destroy --playbook tests/crash/volumes.rhai",
         "8",

@@ -103,6 +103,11 @@ class Cloud:
                 if tag(v).startswith(prefix)
                 and not any(a["DeleteOnTermination"] for a in v["Attachments"])
             ),
+            "launch templates": sorted(
+                tag(t)
+                for t in self.ec2.describe_launch_templates()["LaunchTemplates"]
+                if tag(t).startswith(prefix)
+            ),
             "groups": sorted(
                 g["GroupName"]
                 for g in self.ec2.describe_security_groups()["SecurityGroups"]

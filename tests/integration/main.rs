@@ -22,6 +22,7 @@ mod editors;
 mod elastic_ips;
 mod examples;
 mod first_command;
+mod fleets;
 mod hints;
 mod hostile;
 mod images;

@@ -362,8 +362,27 @@ create_security_group(run_id(), #{ ingress: [#{ port: 80 }] });
 /// `destroy`.
 #[test]
 fn a_run_is_denied_without_any_action_of_its_policy() {
+    each_action_is_needed(PARTS, 8);
+}
+
+/// A playbook with a fleet, whose launch template is deleted by the playbook itself.
+const FLEET: &str = r#"
+let group = create_security_group(run_id(), #{ ingress: [#{ port: 80 }] });
+launch_instance(#{
+    types: ["t3.nano", "t3.micro"], count: 2, security_groups: [group], spot: true, wait: false,
+});
+"#;
+
+#[test]
+fn a_fleet_is_denied_without_any_action_of_its_policy() {
+    each_action_is_needed(FLEET, 10);
+}
+
+/// Asserts that a run succeeds with its own policy, and without an action of it does
+/// not.
+fn each_action_is_needed(text: &str, fewest: usize) {
     let home = Home::new();
-    let run = home.run(PARTS, &[]);
+    let run = home.run(text, &[]);
     let all = home.with_reasons(&run);
     home.destroy(&run).exits(0);
     let faults = home.dir.path().join("faults.toml");
@@ -398,13 +417,19 @@ fn a_run_is_denied_without_any_action_of_its_policy() {
         .filter(|reason| reason["for"] == "run")
         .map(|reason| reason["action"].as_str().unwrap())
         .collect();
-    assert!(actions.len() >= 8, "{actions:?}");
-    for action in actions {
+    assert!(actions.len() >= fewest, "{actions:?}");
+    // An account that has had a spot instance has the role.
+    let done = "iam:CreateServiceLinkedRole";
+    for action in actions.into_iter().filter(|action| *action != done) {
         let ended = held(&without(&all["policy"], action));
         let message = ended.messages();
         let denied = format!("not authorized to perform: {action} ");
         assert!(message.contains(&denied), "{action}: {message}");
-        assert_eq!(ended.status, Some(1), "{action}");
+        // A template that stays is not an error of the playbook, and there is another way
+        // to find the newest image.
+        let not_needed = ["ec2:DeleteLaunchTemplate", "ssm:GetParameter"];
+        let status = i32::from(!not_needed.contains(&action));
+        assert_eq!(ended.status, Some(status), "{action}: {message}");
     }
 }
 
@@ -483,6 +508,10 @@ elastic_ip(server);
 let data = create_volume(#{ size: 1, zone: server.zone });
 attach_volume(server, data);
 create_snapshot(data, name);
+launch_instance(#{
+    types: ["t3.nano"], subnets: network.public_subnets, security_groups: [group], spot: true,
+    wait: false,
+});
 create_image(server, `${name}-${run_id()}`);
 "#;
 
@@ -508,15 +537,18 @@ fn resume_and_destroy_need_no_more_than_the_policy_has() {
     let given = ["--set", &bucket, "--set", &group, "--set", &large];
     let run = home.run(EVERYTHING, &given);
     let kinds = home.columns("DISTINCT kind FROM resource ORDER BY kind");
-    assert_eq!(kinds.len(), 18, "{kinds:?}");
+    assert_eq!(kinds.len(), 19, "{kinds:?}");
     let policy = home.policy(&run);
     home.sql("DELETE FROM request");
 
     // As if the run had ended before the last request of the upload.
     home.sql("UPDATE resource SET state = 'live' WHERE kind = 'multipart_upload'");
     home.doubt();
+    // And before it deleted the launch template of the fleet.
+    home.sql("UPDATE resource SET state = 'live' WHERE kind = 'launch_template'");
     home.call(&["resume", &run]).run().exits(0);
     home.doubt();
+    home.sql("UPDATE resource SET state = 'intended' WHERE kind = 'launch_template'");
     home.destroy(&run).exits(0);
     let sent: BTreeSet<String> = home
         .columns("DISTINCT service || ':' || operation FROM request")

@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 # The resource types that playbooks can use. Policies never name the others.
 TYPES = {
     "ec2": {
-        "elastic-ip", "image", "instance", "internet-gateway", "key-pair", "natgateway",
-        "network-interface", "route-table", "security-group", "snapshot", "subnet",
-        "volume", "vpc",
+        "elastic-ip", "fleet", "image", "instance", "internet-gateway", "key-pair",
+        "launch-template", "natgateway", "network-interface", "route-table",
+        "security-group", "snapshot", "spot-instances-request", "subnet", "volume", "vpc",
     },
     "iam": {"instance-profile", "role"},
     "kms": {"key"},

@@ -135,6 +135,8 @@ pub(crate) fn faults_for(settings: &Value) -> Option<Value> {
             ("no_default_vpc" | "no_default_subnet" | "free_plan", on) => {
                 account[name] = on.clone();
             }
+            ("shortages", all) => account["shortages"] = all.clone(),
+            ("interrupt_spot", _) => faults.push(boot("interrupt-spot")),
             ("console", text) if text == "none" => faults.push(boot("no-console-keys")),
             ("console", text) if text == "wrong" => faults.push(boot("other-console-keys")),
             ("console_after", _) => faults.push(boot("late-console-keys")),

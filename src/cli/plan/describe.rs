@@ -214,13 +214,24 @@ fn launch(note: &Note, names: &Names) -> Described {
         ),
     };
     let mut details = Vec::new();
-    let kind = first["type"].as_str().or(options["type"].as_str());
+    let kinds = options["types"].as_array().into_iter().flatten();
+    let kinds: Vec<&str> = kinds.filter_map(Value::as_str).collect();
+    let kinds = kinds.join(" or ");
+    let kind = match kinds.as_str() {
+        "" => first["type"].as_str().or(options["type"].as_str()),
+        several => Some(several),
+    };
+    let market = if options["spot"] == true {
+        ", spot"
+    } else {
+        ""
+    };
     let image = first["image"].as_str().unwrap_or_default();
     let image = names.images.get(image).map_or(image, |name| name);
     // The image that the playbook names by its id stands for one of the account.
     let image = options["image"].as_str().unwrap_or(image);
     if let Some(kind) = kind {
-        details.push(format!("{kind}, image {image}"));
+        details.push(format!("{kind}{market}, image {image}"));
     }
     let groups = &first["security_groups"];
     if groups.as_array().is_some_and(|groups| !groups.is_empty()) {

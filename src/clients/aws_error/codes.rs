@@ -57,6 +57,8 @@ pub(crate) enum Code {
     InvalidPermissionNotFound,
     /// An image uses the snapshot.
     InvalidSnapshotInUse,
+    /// The launch template does not exist.
+    InvalidLaunchTemplateIdNotFound,
     /// The snapshot does not exist.
     InvalidSnapshotNotFound,
     /// The subnet does not exist.
@@ -128,6 +130,9 @@ impl Code {
             }
             "InvalidKeyPair.NotFound" => Self::InvalidKeyPairNotFound,
             "InvalidParameterCombination" => Self::InvalidParameterCombination,
+            "InvalidLaunchTemplateId.NotFound" | "InvalidLaunchTemplateId.NotFoundException" => {
+                Self::InvalidLaunchTemplateIdNotFound
+            }
             "InvalidParameterValue" => Self::InvalidParameterValue,
             "InvalidPermission.Duplicate" => Self::InvalidPermissionDuplicate,
             "InvalidPermission.NotFound" => Self::InvalidPermissionNotFound,

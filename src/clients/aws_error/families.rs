@@ -239,6 +239,25 @@ static KNOWN: &[Family] = &[
          `type`, or a `subnet` in another availability zone, or try again later",
     ),
     only(
+        &["CreateFleet"],
+        &["InsufficientInstanceCapacity", "UnfulfillableCapacity"],
+        ErrorKind::QuotaExceeded,
+        "AWS has no capacity for this instance type in this availability zone: pass more \
+         `types` or `subnets`, or try again later",
+    ),
+    any(
+        &["MaxSpotInstanceCountExceeded"],
+        ErrorKind::QuotaExceeded,
+        "terminate spot instances, launch without `spot`, or request a higher limit for spot \
+         instances in Service Quotas",
+    ),
+    any(
+        &["AuthFailure.ServiceLinkedRoleCreationNotPermitted"],
+        ErrorKind::Denied,
+        "the account has had no spot instance so far: its policy must allow \
+         iam:CreateServiceLinkedRole once; `autorun policy PLAYBOOK` prints what it needs",
+    ),
+    only(
         &["StartInstances"],
         &["InsufficientInstanceCapacity"],
         ErrorKind::QuotaExceeded,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use aws_sdk_ec2::types::{
-    Filter, InstanceStateName, InstanceType, Placement, Reservation, StateReason, Tag,
+    Filter, InstanceLifecycleType, InstanceStateName, InstanceType, Placement, Reservation,
+    StateReason, Tag,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -129,6 +130,8 @@ pub struct Instance {
     pub key_pair: Option<String>,
     /// The ids of the security groups of the instance.
     pub security_groups: Vec<String>,
+    /// Whether it is a spot instance.
+    pub spot: bool,
     /// Why EC2 changed the state, if EC2 reports a reason.
     pub state_reason: Option<String>,
     /// Why EC2 did not start it, as far as the program distinguishes reasons.
@@ -389,6 +392,7 @@ pub(super) fn instance(instance: &aws_sdk_ec2::types::Instance) -> Instance {
             .iter()
             .filter_map(|g| g.group_id().map(str::to_owned))
             .collect(),
+        spot: instance.instance_lifecycle() == Some(&InstanceLifecycleType::Spot),
         state_reason: instance.state_reason().and_then(|r| known(r.message())),
         ended_by: instance
             .state_reason()

@@ -1,11 +1,14 @@
 //! Launching instances.
 
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::SdkError;
+use aws_sdk_ec2::operation::run_instances::RunInstancesError;
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
     BlockDeviceMapping, CreditSpecificationRequest, EbsBlockDevice, HttpTokensState,
-    IamInstanceProfileSpecification, InstanceMetadataOptionsRequest,
-    InstanceNetworkInterfaceSpecification, InstanceType, ResourceType, ShutdownBehavior,
-    TagSpecification, VolumeType,
+    IamInstanceProfileSpecification, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
+    InstanceNetworkInterfaceSpecification, InstanceType, MarketType, ResourceType,
+    ShutdownBehavior, TagSpecification, VolumeType,
 };
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -55,6 +58,8 @@ pub struct Launch {
     pub user_data: Option<String>,
     /// Whether the instance is terminated when it shuts itself down.
     pub ends_itself: bool,
+    /// Whether the instances are spot instances.
+    pub spot: bool,
     /// The tags of the instances and their volumes.
     pub tags: Tags,
 }
@@ -91,7 +96,7 @@ pub enum Credits {
 }
 
 impl Credits {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Standard => "standard",
             Self::Unlimited => "unlimited",
@@ -128,24 +133,41 @@ impl Ec2<'_> {
             Ok(answer) => Ok(Launched::Instances(
                 answer.instances().iter().map(instance).collect(),
             )),
-            Err(e) => {
-                let attempt = format!(
-                    "launch an instance of type {} in {}",
-                    launch.instance_type,
-                    self.region()
-                );
-                let error = aws_error(&attempt, &e);
-                match code(&e) {
-                    Code::IdempotentParameterMismatch => Ok(Launched::Before(error)),
-                    Code::InvalidKeyPairNotFound
-                    | Code::InvalidGroupNotFound
-                    | Code::InvalidSubnetIdNotFound => Ok(Launched::UnknownParts(error)),
-                    Code::NoDefaultVpc => Ok(Launched::NoDefaultVpc(error)),
-                    Code::InvalidParameterValue => Ok(Launched::InvalidValue(error)),
-                    Code::InvalidParameterCombination => Ok(Launched::InvalidCombination(error)),
-                    _ => Err(error),
-                }
-            }
+            Err(e) => self.refusal(launch, &e),
+        }
+    }
+
+    /// Asks whether EC2 would launch instances. Returns no instances then. This is a
+    /// dry run, which launches nothing.
+    pub async fn would_launch(&self, launch: &Launch) -> Result<Launched> {
+        match self.launch_request(launch).dry_run(true).send().await {
+            Err(e) if code(&e) == Code::DryRunOperation => Ok(Launched::Instances(Vec::new())),
+            Err(e) => self.refusal(launch, &e),
+            Ok(_) => Err(launched_in_dry_run()),
+        }
+    }
+
+    /// Sorts the error of a launch by what a caller does about it.
+    fn refusal(
+        &self,
+        launch: &Launch,
+        e: &SdkError<RunInstancesError, HttpResponse>,
+    ) -> Result<Launched> {
+        let attempt = format!(
+            "launch an instance of type {} in {}",
+            launch.instance_type,
+            self.region()
+        );
+        let error = aws_error(&attempt, e);
+        match code(e) {
+            Code::IdempotentParameterMismatch => Ok(Launched::Before(error)),
+            Code::InvalidKeyPairNotFound
+            | Code::InvalidGroupNotFound
+            | Code::InvalidSubnetIdNotFound => Ok(Launched::UnknownParts(error)),
+            Code::NoDefaultVpc => Ok(Launched::NoDefaultVpc(error)),
+            Code::InvalidParameterValue => Ok(Launched::InvalidValue(error)),
+            Code::InvalidParameterCombination => Ok(Launched::InvalidCombination(error)),
+            _ => Err(error),
         }
     }
 
@@ -156,10 +178,7 @@ impl Ec2<'_> {
         without.iam_profile = None;
         match self.launch_request(&without).dry_run(true).send().await {
             Err(e) => Ok(code(&e) == Code::DryRunOperation),
-            Ok(_) => Err(Error::internal(
-                "the server launched instances in a dry run, which EC2 does not",
-            )
-            .hint("check which server is behind `--endpoint-url`")),
+            Ok(_) => Err(launched_in_dry_run()),
         }
     }
 
@@ -233,6 +252,12 @@ impl Ec2<'_> {
                 IamInstanceProfileSpecification::builder()
                     .name(name)
                     .build()
+            }))
+            // One type in one place needs no fleet, and so no launch template.
+            .set_instance_market_options(launch.spot.then(|| {
+                InstanceMarketOptionsRequest::builder()
+                    .market_type(MarketType::Spot)
+                    .build()
             }));
         // EC2 accepts the public address setting only as part of a network
         // interface, and then requires the groups and the subnet there too.
@@ -254,6 +279,11 @@ impl Ec2<'_> {
     }
 }
 
-fn some(ids: &[String]) -> Option<Vec<String>> {
+fn launched_in_dry_run() -> Error {
+    Error::internal("the server launched instances in a dry run, which EC2 does not")
+        .hint("check which server is behind `--endpoint-url`")
+}
+
+pub(super) fn some(ids: &[String]) -> Option<Vec<String>> {
     (!ids.is_empty()).then(|| ids.to_vec())
 }

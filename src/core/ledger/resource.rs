@@ -48,6 +48,8 @@ pub enum ResourceKind {
     RouteTable,
     /// A NAT gateway; AWS assigns the ID.
     NatGateway,
+    /// The launch template of a fleet; AWS assigns the ID.
+    LaunchTemplate,
     /// An IAM role for instances; the ID is its name.
     IamRole,
     /// An instance profile, which has the role of the same name; the ID is its name.
@@ -56,7 +58,7 @@ pub enum ResourceKind {
 
 impl ResourceKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Instance,
         Self::KeyPair,
         Self::KeyFile,
@@ -75,6 +77,7 @@ impl ResourceKind {
         Self::InternetGateway,
         Self::RouteTable,
         Self::NatGateway,
+        Self::LaunchTemplate,
         Self::IamRole,
         Self::InstanceProfile,
     ];
@@ -101,6 +104,7 @@ impl ResourceKind {
             Self::InternetGateway => "internet_gateway",
             Self::RouteTable => "route_table",
             Self::NatGateway => "nat_gateway",
+            Self::LaunchTemplate => "launch_template",
             Self::IamRole => "iam_role",
             Self::InstanceProfile => "instance_profile",
         }

@@ -100,6 +100,7 @@ const FUNCTIONS: &[(Effect, Reach, &[&str])] = &[
         &[
             "host_metrics",
             "http_get",
+            "interruption_notice",
             "probe",
             "wait_for_port",
             "wait_for_ssh",

@@ -11,7 +11,7 @@ use rhai::plugin::{FnManifestEntry, ModuleManifest, exported_manifest};
 use super::{
     addresses, buckets, control, copies, data, fleet, fleet_exec, http, images, instances,
     key_pairs, local, logging, machine, monitoring, network, objects, remote, roles,
-    security_groups, snapshots, transfers, variables, volumes,
+    security_groups, snapshots, spot, transfers, variables, volumes,
 };
 use crate::script::{self, Declared};
 
@@ -118,7 +118,7 @@ pub fn declared(function: &str) -> Option<&'static Declared> {
 }
 
 /// Every family.
-pub static FAMILIES: [Family; 24] = [
+pub static FAMILIES: [Family; 25] = [
     Family {
         title: "Variables",
         realm: Realm::Playbook,
@@ -251,6 +251,13 @@ pub static FAMILIES: [Family; 24] = [
         aws: false,
         functions: exported_manifest!(monitoring::api),
         declared: monitoring::DECLARED,
+    },
+    Family {
+        title: "Spot instances",
+        realm: Realm::Hosts,
+        aws: false,
+        functions: exported_manifest!(spot::api),
+        declared: spot::DECLARED,
     },
     Family {
         title: "Local files",

@@ -11,20 +11,19 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::cloud_init;
+use super::fleet_launch::{FleetLaunch, Recorded, delete_template};
 use super::images::{latest_amazon_linux, x86_64};
 use super::key_pairs::KeyPairRef;
 use super::launch_volumes::{self, Volume, volumes};
-use super::network::{WithDefaultVpc, late_or};
+use super::launches::run_instances;
 use super::readiness::{WaitOptions, WaitUntilReady, ready, running, start_again};
 use super::security_groups::GroupRef;
 use super::servers::{Server, ServerRef, each, ec2_user};
 use super::{teardown, ttl};
-use crate::clients::Pace;
-use crate::clients::ec2::{Credits, Ec2, Image, Instance, LONGEST_USER_DATA, Launch, Launched};
+use crate::clients::ec2::{Credits, Ec2, Image, Instance, LONGEST_USER_DATA, Launch, MOST_CHOICES};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, NewResource, ResourceKind, Step, now};
-use crate::report::text;
 use crate::script::{self, Declared, NameOr, Outcome, Shape, yes};
 
 /// How long `launch_instance` waits: the default of `wait_until_running`.
@@ -40,6 +39,11 @@ pub mod api {
     /// A running instance may still be booting: call `wait_until_ready` before
     /// you log in. The instance requires IMDSv2, and its root volume is
     /// encrypted.
+    ///
+    /// With `types` or `subnets`, EC2 chooses among several instance types and
+    /// subnets, and launches where it has capacity. If it cannot launch as many
+    /// instances as `at_least` demands, those that it launched are terminated, and
+    /// the error says for each type and zone what it lacks.
     ///
     /// Throws:
     ///
@@ -208,6 +212,16 @@ struct LaunchInstance {
     /// `t4g.micro`.
     #[serde(rename = "type")]
     instance_type: Option<String>,
+    /// Instance types, in place of `type`. EC2 launches those for which it has
+    /// capacity: of the first one as many as it can, then of the next. It chooses
+    /// spot instances by their price and by how rarely they are interrupted.
+    #[serde(default)]
+    types: Vec<String>,
+    /// Launch spot instances. They cost less, and EC2 terminates them when it
+    /// needs their capacity; `interruption_notice` returns its notice, which comes
+    /// two minutes before. A spot instance cannot be stopped.
+    #[serde(default)]
+    spot: bool,
     /// An AMI id or a map that `latest_image` returned. The default is the image
     /// that `latest_amazon_linux()` returns.
     image: Option<NameOr<Image>>,
@@ -226,6 +240,10 @@ struct LaunchInstance {
     /// Id of the subnet, such as `public_subnet` or `private_subnet` of
     /// `create_network`. The default is a subnet of the default VPC.
     subnet: Option<String>,
+    /// Ids of subnets, in place of `subnet`. EC2 launches in those in whose zones it
+    /// has capacity. The default with `types` are the default subnets of all zones.
+    #[serde(default)]
+    subnets: Vec<String>,
     /// Whether the instance gets a public IPv4 address. The default is the
     /// setting of the subnet.
     public_ip: Option<bool>,
@@ -243,11 +261,16 @@ struct LaunchInstance {
     /// it slows down to its baseline, and new t3, t3a and t4g instances begin
     /// without credits. With `unlimited`, which is EC2's own default for t3, t3a
     /// and t4g, it continues at full speed, and AWS charges for the surplus,
-    /// also in the free tier.
+    /// also in the free tier. If only some of `types` are burstable, EC2's own
+    /// defaults apply, unless you omit the others.
     credits: Option<Credits>,
     /// Number of identical instances to launch, at most 500. Several are
     /// numbered: the name `web` becomes `web-1`, `web-2` and so on.
     count: Option<i32>,
+    /// The smallest number of instances with which a launch with `types` or
+    /// `subnets` succeeds. The returned array then has fewer than `count`. The
+    /// default is `count`.
+    at_least: Option<i32>,
     /// The user that `ssh_exec` and `scp` log in as. The default is the user of
     /// the image, such as `ubuntu` or `admin`, or `ec2-user` if the publisher of
     /// the image is not known.
@@ -259,6 +282,13 @@ struct LaunchInstance {
     /// accepts the launch.
     #[serde(default = "yes")]
     wait: bool,
+}
+
+impl LaunchInstance {
+    /// Whether EC2 has a choice, which takes a fleet.
+    fn is_fleet(&self) -> bool {
+        !self.types.is_empty() || !self.subnets.is_empty()
+    }
 }
 
 async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance) -> Result<Value> {
@@ -277,7 +307,11 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
         .map(|group| group.clone().id("option `security_groups`"))
         .collect::<Result<Vec<_>>>()?;
     let ec2 = cx.clients.ec2().await?;
-    let count = usize::try_from(options.count.unwrap_or(1)).unwrap_or(1);
+    let count = match step.recorded::<Value>()? {
+        // A launch with `at_least` may have returned fewer.
+        Some(Value::Array(recorded)) => recorded.len(),
+        _ => usize::try_from(options.count.unwrap_or(1)).unwrap_or(1),
+    };
     let mut launched = launched_before(cx, step, &ec2).await?;
     let missing = count.saturating_sub(launched.len());
     for instance in &launched {
@@ -304,8 +338,10 @@ async fn launch_instance(cx: &Context, step: &mut Step, options: LaunchInstance)
     } else if step.recorded::<Value>()?.is_some() {
         step.replay();
     } else {
-        // An earlier attempt launched all instances, but its wait failed.
+        // An earlier attempt launched all instances, but its wait failed, or it ended
+        // before it deleted the launch template.
         step.begin_unwritten();
+        delete_template(cx, step).await;
         launch_volumes::record(cx, step, &ec2, &launched).await?;
     }
     let key = key_pair.and_then(|k| k.private_key);
@@ -384,11 +420,16 @@ impl Plan<'_> {
     /// Records the instances in the ledger, then sends one launch request.
     async fn launch(self, cx: &Context, step: &mut Step, ec2: &Ec2<'_>) -> Result<Vec<Instance>> {
         let options = self.options;
-        let instance_type = match &options.instance_type {
+        let instance_type = match options.types.first().or(options.instance_type.as_ref()) {
             Some(instance_type) => instance_type.clone(),
             None => ec2.free_tier_type(&self.image.architecture).await?,
         };
-        let credits = credits(options.credits, &instance_type)?;
+        let types = match options.types.as_slice() {
+            [] => vec![instance_type.clone()],
+            types => types.to_vec(),
+        };
+        let credits = credits_of(options.credits, &types)?;
+        let at_least = self.at_least();
         let name = options
             .name
             .clone()
@@ -424,33 +465,43 @@ impl Plan<'_> {
                 None => options.user_data.clone(),
             },
             ends_itself: cx.ttl.is_some(),
+            spot: options.spot,
         };
-        let launched = if launched.is_empty() {
-            run_instances(cx, ec2, &launch).await
+        let recorded = Recorded {
+            names,
+            intents,
+            kept,
+        };
+        let launched = if options.is_fleet() {
+            let fleet = FleetLaunch {
+                name: &name,
+                launch: &launch,
+                types: &types,
+                subnets: &options.subnets,
+                at_least,
+            };
+            fleet.launch(cx, step, recorded, launched).await?
         } else {
-            Ok(launched)
+            let launched = if launched.is_empty() {
+                run_instances(cx, ec2, &launch).await
+            } else {
+                Ok(launched)
+            };
+            recorded.note(cx, launched)?
         };
-        let mut launched = match launched {
-            Ok(launched) => launched,
-            Err(error) => {
-                for intent in intents.into_iter().chain(kept) {
-                    intent.abandoned(&error);
-                }
-                return Err(error);
-            }
-        };
-        for ((intent, instance), name) in intents.into_iter().zip(&mut launched).zip(&names) {
-            intent.created(&instance.id);
-            instance.name.clone_from(name);
-            cx.report.info(format!(
-                "launched {} ({}, {}), name {name}",
-                instance.id, instance.instance_type, instance.image
-            ));
-        }
         if options.count.is_some_and(|count| count > 1) {
             number(cx, ec2, &launched).await?;
         }
         Ok(launched)
+    }
+
+    /// Returns how many of the missing instances must be launched.
+    fn at_least(&self) -> usize {
+        let options = self.options;
+        let wanted = options.count.unwrap_or(1);
+        let spare = wanted - options.at_least.unwrap_or(wanted);
+        self.count
+            .saturating_sub(usize::try_from(spare).unwrap_or(0))
     }
 
     /// Returns the names of the instances: several are numbered, as `web-1`. The
@@ -528,6 +579,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
             "option `count`: it must be from 1 to {MOST_AT_ONCE}"
         )));
     }
+    check_choices(options)?;
     if options.volume_size.is_some_and(|size| size < 1) {
         return Err(Error::invalid(
             "option `volume_size`: it must be at least 1 GiB",
@@ -537,6 +589,7 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
     if let Some(instance_type) = &options.instance_type {
         credits(options.credits, instance_type)?;
     }
+    credits_of(options.credits, &options.types)?;
     if let Some(ttl) = cx.ttl {
         ttl::user_data(options.user_data.as_deref(), now(), ttl)?;
     }
@@ -554,6 +607,53 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
              DescribeInstanceAttribute; to avoid this, pass the secret later with scp, or with \
              `env` or `stdin` of ssh_exec",
         );
+    }
+    Ok(())
+}
+
+/// Checks the options of which some exclude others.
+fn check_choices(options: &LaunchInstance) -> Result<()> {
+    let both = |one: &str, other: &str| {
+        Err(Error::invalid(format!(
+            "options `{one}` and `{other}`: pass only one of them"
+        )))
+    };
+    if options.instance_type.is_some() && !options.types.is_empty() {
+        return both("type", "types");
+    }
+    if options.subnet.is_some() && !options.subnets.is_empty() {
+        return both("subnet", "subnets");
+    }
+    for (name, values) in [("types", &options.types), ("subnets", &options.subnets)] {
+        let twice = (1..values.len()).find(|at| values[..*at].contains(&values[*at]));
+        if let Some(at) = twice {
+            let value = &values[at];
+            return Err(Error::invalid(format!(
+                "option `{name}`: `{value}` is listed twice"
+            )));
+        }
+    }
+    let choices = options.types.len().max(1) * options.subnets.len().max(1);
+    if choices > MOST_CHOICES {
+        return Err(Error::invalid(format!(
+            "options `types` and `subnets`: they have {choices} combinations, but EC2 accepts at \
+             most {MOST_CHOICES}"
+        )));
+    }
+    let Some(at_least) = options.at_least else {
+        return Ok(());
+    };
+    let count = options.count.unwrap_or(1);
+    if !(1..=count).contains(&at_least) {
+        return Err(Error::invalid(format!(
+            "option `at_least`: it must be from 1 to `count`, which is {count}"
+        )));
+    }
+    if !options.is_fleet() {
+        return Err(Error::invalid(
+            "option `at_least`: EC2 launches all instances or none without `types`",
+        )
+        .hint("pass `types` or `subnets`"));
     }
     Ok(())
 }
@@ -597,6 +697,20 @@ async fn image(
     }
 }
 
+/// Returns the credit option of a launch of several types. A launch template has one
+/// option for all of them, so types without credits exclude it.
+fn credits_of(wanted: Option<Credits>, types: &[String]) -> Result<Option<Credits>> {
+    let mut all = Vec::new();
+    for instance_type in types {
+        all.push(credits(wanted, instance_type)?);
+    }
+    Ok(if all.contains(&None) {
+        None
+    } else {
+        all.first().copied().flatten()
+    })
+}
+
 /// Returns the credit option of a launch. Only burstable types have CPU credits;
 /// their names begin with `t` and the number of their generation, from 2.
 fn credits(wanted: Option<Credits>, instance_type: &str) -> Result<Option<Credits>> {
@@ -611,114 +725,6 @@ fn credits(wanted: Option<Credits>, instance_type: &str) -> Result<Option<Credit
         .hint("omit it, or choose a burstable `type`: t2, t3, t3a or t4g")),
         _ => Ok(burstable.then_some(wanted.unwrap_or(Credits::Standard))),
     }
-}
-
-/// Sends `RunInstances`. Retries within the retry window if this run has created
-/// the key pair, a security group or the subnet, because EC2 may not know them
-/// yet.
-async fn run_instances(cx: &Context, ec2: &Ec2<'_>, launch: &Launch) -> Result<Vec<Instance>> {
-    let what = "EC2 to know the key pair, the security groups and the subnet".to_owned();
-    let mut pace = cx.pace(what, cx.clients.consistency());
-    let fresh = launch
-        .key_pair
-        .iter()
-        .any(|k| cx.ledger.made(ResourceKind::KeyPair, k))
-        || launch
-            .security_groups
-            .iter()
-            .any(|g| cx.ledger.made(ResourceKind::SecurityGroup, g))
-        || launch
-            .subnet
-            .iter()
-            .any(|subnet| cx.ledger.made(ResourceKind::Subnet, subnet));
-    let mut network = WithDefaultVpc::default();
-    let mut profile = WithProfile::default();
-    loop {
-        match ec2.launch(launch).await? {
-            // An earlier attempt launched with this token, but with another image
-            // or type. EC2 shows those instances soon.
-            Launched::Before(error) => {
-                let launched = ec2.launched(&launch.token).await;
-                let launched = launched.map_err(Error::after_another)?;
-                if !launched.is_empty() {
-                    return Ok(launched);
-                }
-                let pause = pace.pause("already launched, not visible yet").await;
-                pause.map_err(|late| late_or(late, error))?;
-            }
-            Launched::UnknownParts(_) if fresh => pace.pause("not visible yet").await?,
-            Launched::UnknownParts(error) => return Err(error),
-            Launched::NoDefaultVpc(error) => network.wait(cx, error).await?,
-            Launched::InvalidValue(error) => profile.wait(cx, ec2, launch, error).await?,
-            Launched::InvalidCombination(error) => {
-                return Err(free_plan(cx, ec2, &launch.instance_type, error).await);
-            }
-            Launched::Instances(instances) => return Ok(instances),
-        }
-    }
-}
-
-/// The repetition of a launch whose instance profile EC2 does not know. It does not
-/// know a new one for up to two minutes.
-#[derive(Default)]
-struct WithProfile(Option<Pace>);
-
-impl WithProfile {
-    /// Waits until the next attempt is due, if the launch would be accepted without
-    /// the profile. Else another value is wrong, and `error` is final.
-    async fn wait(
-        &mut self,
-        cx: &Context,
-        ec2: &Ec2<'_>,
-        launch: &Launch,
-        error: Error,
-    ) -> Result<()> {
-        let Some(name) = &launch.iam_profile else {
-            return Err(error);
-        };
-        // Two minutes on AWS.
-        let window = cx.clients.consistency() * 2;
-        if self.0.is_none() {
-            if !ec2.accepts_without_profile(launch).await? {
-                return Err(error);
-            }
-            cx.report.info(format!(
-                "EC2 does not know the instance profile {name} yet; trying again for up to {}",
-                text::duration(window)
-            ));
-        }
-        let pace = self.0.get_or_insert_with(|| {
-            let what = format!("EC2 to know the instance profile {name}");
-            cx.pace(what, window)
-        });
-        let quoted = shell_words::quote(name);
-        let hint = format!(
-            "the instance profile may not exist: `aws iam get-instance-profile \
-             --instance-profile-name {quoted}` shows it; a role is not an instance profile"
-        );
-        let paused = pace.pause("not known yet").await;
-        paused.map_err(|late| late_or(late, error.hint(hint)))
-    }
-}
-
-/// Adds a hint to a refused combination of parameters if the account may be on the
-/// free plan, which has only some types.
-async fn free_plan(cx: &Context, ec2: &Ec2<'_>, instance_type: &str, error: Error) -> Error {
-    let eligible = match ec2.free_tier_types().await {
-        Ok(eligible) => eligible,
-        Err(e) => {
-            cx.report.debug(e.to_string());
-            return error;
-        }
-    };
-    if eligible.is_empty() || eligible.iter().any(|known| known == instance_type) {
-        return error;
-    }
-    error.hint(format!(
-        "an account on the free plan can launch only free-tier eligible types: pass one of them \
-         as `type` ({}), or upgrade the account to a paid plan",
-        eligible.join(", ")
-    ))
 }
 
 #[cfg(test)]
@@ -736,5 +742,16 @@ mod tests {
             assert_eq!(credits(None, other).unwrap(), None, "{other}");
             assert!(credits(Some(Credits::Standard), other).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn types_without_credits_exclude_the_option() {
+        let of = |types: &[&str]| {
+            let types: Vec<String> = types.iter().map(|name| (*name).to_owned()).collect();
+            credits_of(None, &types).unwrap()
+        };
+        assert_eq!(of(&["t3.micro", "t4g.nano"]), Some(Credits::Standard));
+        assert_eq!(of(&["t3.micro", "m5.large"]), None);
+        assert_eq!(of(&[]), None);
     }
 }

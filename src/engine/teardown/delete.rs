@@ -47,6 +47,7 @@ pub(super) async fn delete(
         }
         ResourceKind::RouteTable => delete_part(clients, report, NetworkPart::RouteTable, id).await,
         ResourceKind::NatGateway => delete_part(clients, report, NetworkPart::NatGateway, id).await,
+        ResourceKind::LaunchTemplate => clients.ec2().await?.delete_launch_template(id).await,
         ResourceKind::IamRole => delete_role(clients, report, id).await,
         ResourceKind::InstanceProfile => clients.iam().await?.delete_profile(id).await,
         ResourceKind::Bucket => clients.s3().await?.delete_bucket(id).await,

@@ -38,6 +38,7 @@ impl Teardown<'_> {
             | ResourceKind::Subnet
             | ResourceKind::InternetGateway
             | ResourceKind::RouteTable
+            | ResourceKind::LaunchTemplate
                 if row.is_some() =>
             {
                 return Ok(Maker::Ours);
@@ -45,6 +46,9 @@ impl Teardown<'_> {
             ResourceKind::Instance => self.instance_marks(id).await?,
             ResourceKind::SecurityGroup => {
                 self.clients.ec2().await?.security_group_marks(id).await?
+            }
+            ResourceKind::LaunchTemplate => {
+                self.clients.ec2().await?.launch_template_marks(id).await?
             }
             ResourceKind::KeyPair => {
                 let ec2 = self.clients.ec2().await?;

@@ -4,8 +4,8 @@
 //! autorun deletes only resources that it created. `maker` decides this for each
 //! kind of resource:
 //!
-//! - Instance, security group, Elastic IP address, image, volume, snapshot, part of a
-//!   network or multipart upload in the ledger of this run: its row suffices, because AWS does
+//! - Instance, security group, Elastic IP address, image, volume, snapshot, launch
+//!   template, part of a network or multipart upload in the ledger of this run: its row suffices, because AWS does
 //!   not reuse ids.
 //! - Key pair, IAM role, instance profile, bucket or object in the ledger: another user may have replaced the
 //!   resource by one with the same name, so it must also have the mark of this run

@@ -60,6 +60,10 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
         (ResourceKind::Image, ec2.owned_images().await?),
         (ResourceKind::Volume, ec2.owned_volumes().await?),
         (ResourceKind::Snapshot, ec2.owned_snapshots().await?),
+        (
+            ResourceKind::LaunchTemplate,
+            ec2.owned_launch_templates().await?,
+        ),
     ] {
         let all = all.into_iter();
         tagged.extend(all.map(|thing| (kind, thing.id, thing.name, thing.marks)));
@@ -155,6 +159,7 @@ fn order(kind: ResourceKind) -> usize {
         // A volume is in use until its instance is terminated, and a snapshot until its
         // image is deregistered.
         ResourceKind::ElasticIp
+        | ResourceKind::LaunchTemplate
         | ResourceKind::Volume
         | ResourceKind::Snapshot
         | ResourceKind::Bucket

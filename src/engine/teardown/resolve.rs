@@ -131,6 +131,10 @@ impl Teardown<'_> {
             }
             ResourceKind::RouteTable => self.ask_about_part(NetworkPart::RouteTable, row).await?,
             ResourceKind::NatGateway => self.ask_about_part(NetworkPart::NatGateway, row).await?,
+            ResourceKind::LaunchTemplate => {
+                let found = clients.ec2().await?.launch_template_of(&row.row).await?;
+                found.map_or(Answer::NotYet, |id| one(&id))
+            }
             ResourceKind::KeyPair => {
                 let found = clients.ec2().await?.key_pair_marks(&row.name).await?;
                 of_mark(row, found.as_ref())

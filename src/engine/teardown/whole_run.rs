@@ -90,6 +90,7 @@ impl Teardown<'_> {
             ResourceKind::ElasticIp
             | ResourceKind::KeyPair
             | ResourceKind::KeyFile
+            | ResourceKind::LaunchTemplate
             | ResourceKind::IamRole
             | ResourceKind::InstanceProfile
             | ResourceKind::SecurityGroup

@@ -128,6 +128,11 @@ impl Denial {
         self.explicit
     }
 
+    /// Whether the need is of this action.
+    pub(crate) fn is_of(&self, action: &str) -> bool {
+        self.action == action
+    }
+
     /// Returns AWS's message. S3 puts the resource in quotes.
     pub(crate) fn message(&self, quotes: bool) -> String {
         let Self {

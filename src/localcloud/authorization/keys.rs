@@ -13,7 +13,7 @@ use Policies::{Both, Buckets, Users};
 /// The condition keys. A service sets those that AWS sets for the action and the
 /// resource.
 #[rustfmt::skip]
-const KEYS: [(&str, Policies); 80] = [
+const KEYS: [(&str, Policies); 81] = [
     ("aws:currenttime", Both),
     ("aws:epochtime", Both),
     ("aws:principalaccount", Both),
@@ -42,6 +42,7 @@ const KEYS: [(&str, Policies); 80] = [
     ("ec2:volumeid", Users),
     ("ec2:vpc", Users),
     ("ec2:vpcid", Users),
+    ("iam:awsservicename", Users),
     ("iam:passedtoservice", Users),
     ("iam:policyarn", Users),
     ("s3:authtype", Both),

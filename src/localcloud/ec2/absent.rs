@@ -60,10 +60,6 @@ const KINDS: &[Kind] = &[
     kind("DescribeInstanceConnectEndpoints", "instanceConnectEndpointSet", 1, &[
         ("InstanceConnectEndpointId", "InvalidInstanceConnectEndpointId.NotFound", "The EC2 Instance Connect Endpoint '{}' does not exist"),
     ]),
-    kind("DescribeLaunchTemplates", "launchTemplates", 1, &[
-        ("LaunchTemplateId", "InvalidLaunchTemplateId.NotFound", "The specified launch template, with template ID {}, does not exist."),
-        ("LaunchTemplateName", "InvalidLaunchTemplateName.NotFoundException", "At least one of the launch templates specified in the request does not exist."),
-    ]),
     kind("DescribePlacementGroups", "placementGroupSet", 1, &[
         ("GroupId", "InvalidPlacementGroup.Unknown", "The Placement Group '{}' is unknown."),
         ("GroupName", "InvalidPlacementGroup.Unknown", "The Placement Group '{}' is unknown."),

@@ -7,11 +7,11 @@ use super::refusal::Result;
 use super::vpc::{acls, dhcp_options, gateways, nat, route_tables, routes, subnets, vpcs};
 use super::xml::Xml;
 use super::{
-    absent, account_settings, attributes, console, credits, ebs_encryption, elastic_ips,
-    group_uses, groups, iam, image_attributes, image_sources, images, instance_profiles,
-    instance_types, instances, key_pairs, launch, monitoring, network, network_interfaces, options,
-    own_images, regions, rule_changes, snapshots, ssm, sts, tags, volume_answer, volume_attributes,
-    volumes,
+    absent, account_settings, attributes, console, create_fleet, credits, ebs_encryption,
+    elastic_ips, group_uses, groups, iam, image_attributes, image_sources, images,
+    instance_profiles, instance_types, instances, key_pairs, launch, launch_templates, monitoring,
+    network, network_interfaces, options, own_images, regions, rule_changes, snapshots, ssm, sts,
+    tags, volume_answer, volume_attributes, volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -34,9 +34,14 @@ const ACTIONS: &[(&str, Action)] = &[
     ("CopySnapshot", snapshots::copy_snapshot),
     ("CreateDefaultSubnet", network::create_default_subnet),
     ("CreateDefaultVpc", network::create_default_vpc),
+    ("CreateFleet", create_fleet::create_fleet),
     ("CreateImage", own_images::create_image),
     ("CreateInternetGateway", gateways::create_internet_gateway),
     ("CreateKeyPair", key_pairs::create_key_pair),
+    (
+        "CreateLaunchTemplate",
+        launch_templates::create_launch_template,
+    ),
     ("CreateNatGateway", nat::create_nat_gateway),
     ("CreateRoute", routes::create_route),
     ("CreateRouteTable", route_tables::create_route_table),
@@ -49,6 +54,10 @@ const ACTIONS: &[(&str, Action)] = &[
     ("CreateVpc", vpcs::create_vpc),
     ("DeleteInternetGateway", gateways::delete_internet_gateway),
     ("DeleteKeyPair", key_pairs::delete_key_pair),
+    (
+        "DeleteLaunchTemplate",
+        launch_templates::delete_launch_template,
+    ),
     ("DeleteNatGateway", nat::delete_nat_gateway),
     ("DeleteRoute", routes::delete_route),
     ("DeleteRouteTable", route_tables::delete_route_table),
@@ -108,6 +117,10 @@ const ACTIONS: &[(&str, Action)] = &[
         gateways::describe_internet_gateways,
     ),
     ("DescribeKeyPairs", key_pairs::describe_key_pairs),
+    (
+        "DescribeLaunchTemplates",
+        launch_templates::describe_launch_templates,
+    ),
     ("DescribeNatGateways", nat::describe_nat_gateways),
     ("DescribeNetworkAcls", acls::describe_network_acls),
     (

@@ -24,6 +24,8 @@ pub(super) enum Command {
         reboots: bool,
     },
     Terminate,
+    /// EC2 needs the capacity of a spot instance.
+    Interrupt,
     /// The daemon ends. The task stops the machine and leaves the instance's
     /// record unchanged.
     Leave {

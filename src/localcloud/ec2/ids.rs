@@ -170,8 +170,17 @@ pub(super) const NAT_GATEWAY: IdKind = IdKind {
     several: None,
 };
 
+pub(super) const LAUNCH_TEMPLATE: IdKind = IdKind {
+    prefix: "lt",
+    malformed: Some("InvalidLaunchTemplateId.Malformed"),
+    not_found: "InvalidLaunchTemplateId.NotFound",
+    one: "The specified launch template, with template ID {}, does not exist.",
+    several: None,
+};
+
 /// The kinds of ids whose resources can have tags.
-const TAGGED: [IdKind; 14] = [
+const TAGGED: [IdKind; 15] = [
+    LAUNCH_TEMPLATE,
     NAT_GATEWAY,
     NETWORK_INTERFACE,
     ALLOCATION,

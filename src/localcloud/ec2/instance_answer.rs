@@ -10,9 +10,9 @@ use super::instance_types::instance_type;
 use super::monitoring::write_monitoring;
 use super::regions::zone_id;
 use super::state::{Attachment, Instance, InstanceProfile, Phase, Tags};
-use super::tags;
 use super::volume_answer::write_operator;
 use super::xml::Xml;
+use super::{spot, tags};
 use crate::clock::iso;
 
 impl Filtered for Instance {
@@ -207,6 +207,7 @@ pub(super) fn write_instance(xml: &mut Xml, call: &mut Call<'_>, instance: &Inst
     }
     xml.text("ebsOptimized", instance.options.ebs_optimized);
     xml.text("enaSupport", true);
+    spot::write(xml, instance);
     write_image(xml, call, instance);
     xml.text("usageOperationUpdateTime", iso(instance.created));
     xml.node("metadataOptions", |xml| {

@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::boot::{boot_of, data_volumes};
 use super::fleet::{Command, Fleet};
+use super::spot::NOTICE;
 use super::state::{Instance, OnShutdown, Phase, Saving};
 use crate::clock;
 use crate::faults::{Act, Fault};
@@ -111,6 +112,15 @@ impl InstanceTask {
                 Event::Command(Command::Terminate) => {
                     stop(machine, Duration::ZERO).await;
                     self.terminated(None).await;
+                    return;
+                }
+                Event::Command(Command::Interrupt) => {
+                    stop(machine, PATIENCE).await;
+                    let reason = (
+                        "Server.SpotInstanceTermination",
+                        "Server.SpotInstanceTermination: Spot instance termination",
+                    );
+                    self.terminated(Some(reason)).await;
                     return;
                 }
                 Event::Command(Command::Leave { force }) => {
@@ -232,6 +242,13 @@ impl InstanceTask {
             return None;
         }
         let volumes = self.volumes();
+        if let Some(fault) = fault
+            .as_ref()
+            .filter(|fault| fault.act == Act::InterruptSpot)
+        {
+            let wait = Duration::from_secs_f64(fault.seconds.unwrap_or_default());
+            self.interrupt_after(wait);
+        }
         let boot = boot_of(&instance, self.network(&instance), volumes, fault.as_ref());
         match self.fleet.runtime.boot(boot).await {
             Ok(machine) => {
@@ -253,6 +270,35 @@ impl InstanceTask {
                 None
             }
         }
+    }
+
+    /// Announces the interruption of a spot instance after some time, and interrupts it
+    /// when its notice ends. Both outlive reboots.
+    fn interrupt_after(&self, wait: Duration) {
+        let (fleet, region, id) = (
+            Arc::clone(&self.fleet),
+            self.region.clone(),
+            self.id.clone(),
+        );
+        // The tracker waits for its tasks when the daemon ends. This one is too slow.
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            let mut announced = false;
+            fleet.store.change(|state| {
+                let region = state.regions.get_mut(&region);
+                let instance = region.and_then(|region| region.instances.get_mut(&id));
+                if let Some(spot) = instance.and_then(|instance| instance.spot.as_mut()) {
+                    spot.interruption = Some(clock::millis() + NOTICE);
+                    announced = true;
+                }
+            });
+            if announced {
+                tokio::time::sleep(Duration::from_millis(NOTICE)).await;
+                if let Some(task) = fleet.tasks().get(&id) {
+                    drop(task.send(Command::Interrupt));
+                }
+            }
+        });
     }
 
     /// Returns the volumes of the next boot. What was detached before ends here.

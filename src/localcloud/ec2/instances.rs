@@ -7,6 +7,7 @@ use super::instance_types::instance_type;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
 use super::regions::zone_id;
+use super::spot::check_stop;
 use super::state::{Instance, Phase};
 use super::volume_answer::write_operator;
 use super::xml::Xml;
@@ -186,6 +187,7 @@ pub(super) fn stop_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<
             ),
         ));
     }
+    check_stop(&instances)?;
     let now = call.now;
     let mut done = Vec::new();
     for instance in instances {

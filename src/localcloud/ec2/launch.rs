@@ -2,13 +2,16 @@
 
 use super::addresses::{free_address, free_private_address};
 use super::call::{Call, Effect};
+use super::capacity::{self, Pool};
 use super::ids::new_id;
 use super::instance_answer::write_instance;
 use super::instance_types::instance_type;
 use super::launch_request::{Launch, read};
+use super::launch_templates::{self, with_template};
 use super::params::Part;
 use super::records;
 use super::refusal::{Refusal, Result};
+use super::spot::Spot;
 use super::state::{Attachment, Instance, InstanceProfile, Phase, Saving, Token, Volume};
 use super::volumes::{check_quota, fill};
 use super::xml::Xml;
@@ -35,22 +38,35 @@ pub(super) fn run_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<X
              client token",
         ));
     }
-    let launch = read(call, request, token)?;
-    call.read_all()?;
+    let launch = match with_template(call, request)? {
+        None => {
+            let launch = read(call, request, token)?;
+            call.read_all()?;
+            launch
+        }
+        Some((template, params)) => {
+            let mut launch = read(call, &params.all(), token)?;
+            params.none_left()?;
+            let version = launch_templates::VERSION;
+            for (key, value) in [("id", &*template), ("version", version)] {
+                let key = format!("aws:ec2launchtemplate:{key}");
+                launch.tags.insert(key, value.to_owned());
+            }
+            launch
+        }
+    };
     if let Some(why) = &call.facts.cannot_boot {
         return Err(Refusal::new("OperationNotPermitted", why.clone()));
     }
-    let count = room(call, &launch)?;
-    check_quota(call, launch.volumes.iter().map(|mapping| &mapping.spec))?;
-    let id = new_id("r");
-    for index in 0..count {
-        let instance = instance(call, &launch, &id, index)?;
-        call.effects.push(Effect::Boot(instance.id.clone()));
-        call.region()
-            .instances
-            .insert(instance.id.clone(), instance);
+    let count = match room(call, &launch, launch.max_count) {
+        (count, Some(refusal)) if count < launch.min_count => return Err(refusal),
+        (count, _) => count,
+    };
+    if launch.spot {
+        *call.state.has_spot_role.get_mut() = true;
     }
-    call.effects.push(Effect::Groups);
+    let id = new_id("r");
+    begin(call, &launch, (&id, count), &mut Vec::new())?;
     if let Some(token) = launch.token {
         let known = Token {
             request: same,
@@ -75,8 +91,61 @@ pub(super) fn token(request: &Part<'_>) -> Result<Option<String>> {
     Ok(Some(token.to_owned()))
 }
 
-/// Returns how many instances of the launch fit into the vCPU quota.
-fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
+/// Launches so many instances, if there is room for all of them, else as many as there
+/// is room for. Adds their ids to `ids`, and fails if there are fewer.
+pub(super) fn launch_some(
+    call: &mut Call<'_>,
+    launch: &Launch,
+    wanted: u32,
+    ids: &mut Vec<String>,
+) -> Result<()> {
+    let (count, refusal) = room(call, launch, wanted);
+    if count > 0 {
+        begin(call, launch, (&new_id("r"), count), ids)?;
+    }
+    refusal.map_or(Ok(()), Err)
+}
+
+/// Creates so many instances of a reservation. Adds their ids to `ids`. If it fails,
+/// the instances before stay.
+fn begin(
+    call: &mut Call<'_>,
+    launch: &Launch,
+    (reservation, count): (&str, u32),
+    ids: &mut Vec<String>,
+) -> Result<()> {
+    check_quota(call, launch.volumes.iter().map(|mapping| &mapping.spec))?;
+    call.effects.push(Effect::Groups);
+    for index in 0..count {
+        let instance = instance(call, launch, reservation, index)?;
+        ids.push(instance.id.clone());
+        call.effects.push(Effect::Boot(instance.id.clone()));
+        let instances = &mut call.region().instances;
+        instances.insert(instance.id.clone(), instance);
+    }
+    Ok(())
+}
+
+/// Returns how many of so many instances of the launch fit into the vCPU quota and
+/// into AWS's capacity, and why not all of them do.
+fn room(call: &mut Call<'_>, launch: &Launch, wanted: u32) -> (u32, Option<Refusal>) {
+    let (quota, refusal) = quota_left(call, launch);
+    let pool = Pool {
+        instance_type: launch.instance_type.name,
+        zone: &launch.subnet.zone,
+        spot: launch.spot,
+    };
+    let capacity = capacity::left(call, pool);
+    match quota.min(capacity) {
+        least if least >= wanted => (wanted, None),
+        least if least == capacity => (least, Some(capacity::insufficient(call, pool))),
+        least => (least, Some(refusal)),
+    }
+}
+
+/// Returns how many instances of the launch fit into the vCPU quota, and the error
+/// about those that do not.
+fn quota_left(call: &mut Call<'_>, launch: &Launch) -> (u32, Refusal) {
     let quota = call.account.vcpus.unwrap_or(VCPUS);
     let in_use: u32 = call
         .region()
@@ -87,18 +156,15 @@ fn room(call: &mut Call<'_>, launch: &Launch) -> Result<u32> {
         .map(|known| known.vcpus)
         .sum();
     let room = quota.saturating_sub(in_use) / launch.instance_type.vcpus;
-    if room < launch.min_count {
-        return Err(Refusal::new(
-            "VcpuLimitExceeded",
-            format!(
-                "You have requested more vCPU capacity than your current vCPU limit of {quota} \
-                 allows for the instance bucket that the specified instance type belongs to. \
-                 Please visit http://aws.amazon.com/contact-us/ec2-request to request an \
-                 adjustment to this limit."
-            ),
-        ));
-    }
-    Ok(room.min(launch.max_count))
+    let refusal = Refusal::new(
+        "VcpuLimitExceeded",
+        format!(
+            "You have requested more vCPU capacity than your current vCPU limit of {quota} allows \
+             for the instance bucket that the specified instance type belongs to. Please visit \
+             http://aws.amazon.com/contact-us/ec2-request to request an adjustment to this limit."
+        ),
+    );
+    (room, refusal)
 }
 
 fn instance(
@@ -108,7 +174,6 @@ fn instance(
     index: u32,
 ) -> Result<Instance> {
     let id = new_id("i");
-    let attachments = create_volumes(call, launch, &id);
     let root = &launch.image.snapshot();
     let root = call.region().snapshots.get(root);
     let disk = root.and_then(|snapshot| snapshot.disk.clone());
@@ -123,6 +188,8 @@ fn instance(
     } else {
         Some(free_address(call.state, shared)?)
     };
+    // After the addresses, of which there may be none left.
+    let attachments = create_volumes(call, launch, &id);
     // Only a lent key pair can lack its public key. A login is not possible then.
     let is_record = (launch.key.as_ref()).is_some_and(|pair| pair.public_key.is_empty());
     let known = call.region().instances.len();
@@ -171,6 +238,7 @@ fn instance(
             ..profile
         }),
         cpu_credits: launch.cpu_credits.clone(),
+        spot: launch.spot.then(Spot::new),
         run: call.run.map(str::to_owned),
         is_record,
     })

@@ -9,7 +9,7 @@ use super::call::Call;
 use super::credits::credits;
 use super::images::{Image, resolve_image_for};
 use super::instance_types::{InstanceType, instance_type};
-use super::network::{subnet_of, zone_of_launch};
+use super::network::{Sought, subnet_of, zone_of_launch};
 use super::network_interfaces::MAX_GROUPS;
 use super::options::{Options, read_interface};
 use super::own_images::check_available;
@@ -19,7 +19,7 @@ use super::regions::zones;
 use super::state::{InstanceProfile, KeyPair, MetadataOptions, OnShutdown, Tags};
 use super::user_data::user_data;
 use super::vpc::state::Subnet;
-use super::{groups, instance_profiles, tags};
+use super::{groups, instance_profiles, spot, tags};
 
 /// The checked parameters of a launch.
 pub(super) struct Launch {
@@ -45,6 +45,7 @@ pub(super) struct Launch {
     pub(super) subnet: Subnet,
     pub(super) iam_profile: Option<InstanceProfile>,
     pub(super) cpu_credits: Option<String>,
+    pub(super) spot: bool,
     pub(super) token: Option<String>,
 }
 
@@ -108,8 +109,13 @@ pub(super) fn read(
     options.interface_tags = tags::specified(request, &kinds, "network-interface")?;
     let cpu_credits = credits(request, instance_type)?;
     let iam_profile = instance_profiles::of_launch(call, request)?;
-    let wanted = (name, min_count);
-    let (public, subnet, groups) = network(call, request, zone.as_deref(), wanted)?;
+    let spot = spot::is_wanted(request)?;
+    let sought = Sought {
+        instance_type: name,
+        count: min_count,
+        spot,
+    };
+    let (public, subnet, groups) = network(call, request, zone.as_deref(), sought)?;
     if let Some(zone) = zone.filter(|zone| *zone != subnet.zone) {
         return Err(Refusal::new(
             "InvalidParameterValue",
@@ -135,6 +141,7 @@ pub(super) fn read(
         subnet,
         iam_profile,
         cpu_credits,
+        spot,
         image,
         instance_type,
         token,
@@ -210,7 +217,7 @@ fn network(
     call: &mut Call<'_>,
     request: &Part<'_>,
     zone: Option<&str>,
-    wanted: (&str, u32),
+    sought: Sought<'_>,
 ) -> Result<(bool, Subnet, Vec<String>)> {
     let interfaces = request.parts("NetworkInterface");
     if interfaces.len() > 1 {
@@ -252,7 +259,7 @@ fn network(
                 .map(str::to_owned),
         );
     }
-    let subnet = subnet_of(call, subnet, zone, wanted)?;
+    let subnet = subnet_of(call, subnet, zone, sought)?;
     if ids.is_empty() {
         ids.extend(groups::default_of(call, &subnet.vpc));
     }

@@ -72,6 +72,8 @@ pub(super) fn metadata_of(
             .as_ref()
             .map(|profile| (profile.arn.clone(), profile.id.clone())),
         role: role.map(|role| (role.name.clone(), credentials(instance, role, facts))),
+        spot: instance.spot.is_some(),
+        interruption: (instance.spot.as_ref()).and_then(|spot| spot.interruption.map(iso)),
         tags: instance.tags.clone().into_iter().collect(),
         instance_metadata_tags: instance.metadata.tags,
         tokens_required: instance.metadata.tokens_required,

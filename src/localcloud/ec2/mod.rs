@@ -24,8 +24,10 @@ mod block_devices;
 #[cfg(target_os = "linux")]
 mod boot;
 mod call;
+mod capacity;
 mod catalogue;
 mod console;
+mod create_fleet;
 mod credits;
 mod ebs_encryption;
 mod elastic_ips;
@@ -34,6 +36,7 @@ mod filter_names;
 mod filters;
 #[cfg(target_os = "linux")]
 mod fleet;
+mod fleet_request;
 mod group_rules;
 mod group_uses;
 mod groups;
@@ -53,6 +56,7 @@ mod journaled;
 mod key_pairs;
 mod launch;
 mod launch_request;
+mod launch_templates;
 mod lent;
 #[cfg(target_os = "linux")]
 mod machine_volumes;
@@ -79,6 +83,7 @@ mod rule_changes;
 mod service;
 mod sharing;
 mod snapshots;
+mod spot;
 mod ssm;
 mod state;
 mod store;

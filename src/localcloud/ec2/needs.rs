@@ -10,22 +10,24 @@ use std::collections::BTreeSet;
 
 use super::action_resources::ACTION_RESOURCES;
 use super::call::Call;
-use super::groups;
 use super::ids::is_id;
 use super::images::resolve_image;
-use super::network::{subnet_of, vpc_of, zone_of_launch};
-use super::params::Part;
+use super::launch_templates::with_template;
+use super::network::{Sought, subnet_of, vpc_of, zone_of_launch};
+use super::params::{Params, Part};
 use super::state::{Region, Tags};
+use super::{fleet_request, groups, spot};
 use crate::authorization::{Need, Values};
 
 /// The kinds of resources, by the prefixes of their ids.
-const KINDS: [(&str, &str); 14] = [
+const KINDS: [(&str, &str); 15] = [
     ("ami", "image"),
     ("eipalloc", "elastic-ip"),
     ("eni", "network-interface"),
     ("i", "instance"),
     ("igw", "internet-gateway"),
     ("key", "key-pair"),
+    ("lt", "launch-template"),
     ("nat", "natgateway"),
     ("rtb", "route-table"),
     ("sg", "security-group"),
@@ -48,7 +50,47 @@ const ASIDE: [&str; 5] = [
 
 /// Returns what a request needs. `request` is not that of the action, which refuses
 /// parameters that it has not read itself.
+///
+/// What a launch template names is a resource of the launches from it. A fleet makes
+/// these with the permissions of its sender.
 pub(super) fn needs(call: &mut Call<'_>, request: &Part<'_>) -> Vec<Need> {
+    match request.action() {
+        "CreateFleet" => {
+            let mut needs = of_request(call, request);
+            for (template, params) in fleet_request::launches(call, request) {
+                needs.extend(of_request(call, &of_launch(params, &template).all()));
+            }
+            let mut seen = Vec::new();
+            needs.retain(|need| {
+                let is_new = !seen.contains(need);
+                if is_new {
+                    seen.push(need.clone());
+                }
+                is_new
+            });
+            needs
+        }
+        "RunInstances" => match with_template(call, request) {
+            Ok(Some((template, params))) => of_request(call, &of_launch(params, &template).all()),
+            _ => of_request(call, request),
+        },
+        _ => of_request(call, request),
+    }
+}
+
+/// Adds what makes parameters a request: the action, and the template.
+fn of_launch(params: Params, template: &str) -> Params {
+    let mut values = params.into_values();
+    for (name, value) in [
+        ("Action", "RunInstances"),
+        ("LaunchTemplate.LaunchTemplateId", template),
+    ] {
+        values.insert(name.to_owned(), value.to_owned());
+    }
+    Params::of(values)
+}
+
+fn of_request(call: &mut Call<'_>, request: &Part<'_>) -> Vec<Need> {
     let action = request.action();
     let row = ACTION_RESOURCES.iter().find(|(known, _)| *known == action);
     let Some((_, kinds)) = row else {
@@ -61,6 +103,10 @@ pub(super) fn needs(call: &mut Call<'_>, request: &Part<'_>) -> Vec<Need> {
         match kind.strip_prefix('+') {
             // AWS checks the creation of rules only if they get tags.
             Some(new @ "security-group-rule") if specified(request, new).is_empty() => {}
+            // The volumes of a fleet are those of its launches, unless it tags them.
+            Some(new @ "volume")
+                if action == "CreateFleet" && specified(request, new).is_empty() => {}
+            Some("spot-instances-request") if !wants_spot(request) => {}
             Some(new) => needs.push(creation(call, request, action, new)),
             None => {
                 let all = existing.iter().filter(|(of, _)| kind == "*" || *of == kind);
@@ -75,7 +121,14 @@ pub(super) fn needs(call: &mut Call<'_>, request: &Part<'_>) -> Vec<Need> {
     }
     needs.extend(tagging(call, request));
     needs.extend(pass_role(call, request));
+    if action == "RunInstances" && wants_spot(request) {
+        needs.extend(spot::role_need(call));
+    }
     needs
+}
+
+fn wants_spot(request: &Part<'_>) -> bool {
+    spot::is_wanted(request).unwrap_or(false)
 }
 
 fn in_region(call: &Call<'_>, mut need: Need) -> Need {
@@ -171,6 +224,7 @@ fn tags_of<'a>(region: &'a Region, kind: &str, id: &str) -> Option<&'a Tags> {
         "instance" => &region.instances.get(id)?.tags,
         "internet-gateway" => &networks.internet_gateways.get(id)?.tags,
         "key-pair" => &region.key_pairs.get(id)?.tags,
+        "launch-template" => &region.launch_templates.get(id)?.tags,
         "natgateway" => &networks.nat_gateways.get(id)?.tags,
         "network-interface" => &region.instances.find(id).next()?.options.interface_tags,
         "route-table" => &networks.route_tables.get(id)?.tags,
@@ -364,7 +418,12 @@ fn defaults_of_launch(call: &mut Call<'_>, request: &Part<'_>) -> Vec<(&'static 
     let zone = zone_of_launch(call, &request.part("Placement")).ok();
     let zone = zone.flatten();
     let instance_type = request.text("InstanceType").unwrap_or_default();
-    let Ok(subnet) = subnet_of(call, subnet, zone.as_deref(), (instance_type, 1)) else {
+    let sought = Sought {
+        instance_type,
+        count: 1,
+        spot: wants_spot(request),
+    };
+    let Ok(subnet) = subnet_of(call, subnet, zone.as_deref(), sought) else {
         return Vec::new();
     };
     let mut found = vec![("subnet", subnet.id)];

@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 
 use super::addresses::default_block;
 use super::call::Call;
+use super::capacity::{self, Pool};
 use super::elastic_ips;
 use super::groups;
 use super::ids::{new_id, stable_id};
@@ -139,7 +140,7 @@ fn marker(call: &Call<'_>, zone: &str) -> String {
 }
 
 /// Returns the default subnets that the run sees, in the order of their zones.
-fn default_subnets(call: &Call<'_>) -> Vec<Subnet> {
+pub(super) fn default_subnets(call: &Call<'_>) -> Vec<Subnet> {
     let Some(known) = call.known() else {
         return Vec::new();
     };
@@ -161,14 +162,22 @@ pub(super) fn vpc_of(call: &mut Call<'_>, vpc: Option<&str>) -> Result<Vpc> {
     }
 }
 
-/// Returns the subnet of a launch of so many instances: the named one, else the
-/// default subnet of the zone, else the first default subnet with enough
-/// addresses in a zone that offers the instance type.
+/// The instances of a launch, as far as the choice of their subnet depends on them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sought<'a> {
+    pub(super) instance_type: &'a str,
+    pub(super) count: u32,
+    pub(super) spot: bool,
+}
+
+/// Returns the subnet of a launch: the named one, else the default subnet of the
+/// zone, else the first default subnet with enough addresses in a zone that offers
+/// the instance type and has the capacity.
 pub(super) fn subnet_of(
     call: &mut Call<'_>,
     subnet: Option<&str>,
     zone: Option<&str>,
-    (instance_type, count): (&str, u32),
+    sought: Sought<'_>,
 ) -> Result<Subnet> {
     if let Some(id) = subnet {
         return vpc::find_subnet(call, id);
@@ -199,9 +208,24 @@ pub(super) fn subnet_of(
             ),
         ));
     }
+    let Sought {
+        instance_type,
+        count,
+        spot,
+    } = sought;
     let wanted = usize::try_from(count).unwrap_or(usize::MAX);
     let has_room = |s: &Subnet| free_count(call.state, call.facts.subnet, s) >= wanted;
-    let fits = |s: &Subnet| call.account.offers(instance_type, &s.zone) && has_room(s);
+    let has_capacity = |zone: &str| {
+        let pool = Pool {
+            instance_type,
+            zone,
+            spot,
+        };
+        capacity::left(call, pool) >= count
+    };
+    let fits = |s: &Subnet| {
+        call.account.offers(instance_type, &s.zone) && has_capacity(&s.zone) && has_room(s)
+    };
     let place = all.iter().position(fits).unwrap_or(0);
     Ok(all.swap_remove(place))
 }

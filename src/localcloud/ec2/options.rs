@@ -39,12 +39,11 @@ pub(super) struct Options {
 }
 
 /// Parameters whose effect the local cloud does not have.
-const UNSUPPORTED: [&str; 14] = [
+const UNSUPPORTED: [&str; 13] = [
     "AdditionalInfo",
     "CapacityReservationSpecification.CapacityReservationTarget",
     "ElasticGpuSpecification",
     "ElasticInferenceAccelerator",
-    "InstanceMarketOptions",
     "Ipv6Address",
     "Ipv6AddressCount",
     "KernelId",
@@ -102,7 +101,6 @@ impl Default for Options {
 impl Options {
     pub(super) fn read(request: &Part<'_>, instance_type: InstanceType) -> Result<Self> {
         request.unsupported(&UNSUPPORTED)?;
-        check_template(request)?;
         check_placement(&request.part("Placement"))?;
         only(request, "EnablePrimaryIpv6", "false")?;
         only(
@@ -255,34 +253,6 @@ pub(super) fn modify_instance_capacity_reservation_attributes(
     instance.options.capacity_preference = preference;
     store(call, instance);
     Ok(Xml::done())
-}
-
-/// Refuses a launch template: the account has none.
-fn check_template(request: &Part<'_>) -> Result<()> {
-    let template = request.part("LaunchTemplate");
-    let (id, name) = (
-        template.text("LaunchTemplateId"),
-        template.text("LaunchTemplateName"),
-    );
-    match (id, name) {
-        (Some(_), Some(_)) => Err(Refusal::new(
-            "InvalidParameterCombination",
-            "The parameters launchTemplateId and launchTemplateName cannot be used together",
-        )),
-        (Some(id), None) => Err(Refusal::new(
-            "InvalidLaunchTemplateId.NotFound",
-            format!("The specified launch template, with template ID {id}, does not exist."),
-        )),
-        (None, Some(name)) => Err(Refusal::new(
-            "InvalidLaunchTemplateName.NotFoundException",
-            format!("The specified launch template, with template name {name}, does not exist."),
-        )),
-        (None, None) if template.has("Version") => Err(Refusal::new(
-            "MissingParameter",
-            "The request must contain the parameter LaunchTemplateId or LaunchTemplateName",
-        )),
-        (None, None) => Ok(()),
-    }
 }
 
 /// Refuses placements on hosts and in groups. The account has no placement groups.

@@ -39,10 +39,15 @@ impl Params {
             }
             values.insert(name.into_owned(), value.into_owned());
         }
-        Ok(Self {
+        Ok(Self::of(values))
+    }
+
+    /// Returns parameters by their names.
+    pub(super) fn of(values: BTreeMap<String, String>) -> Self {
+        Self {
             values,
             read: RefCell::default(),
-        })
+        }
     }
 
     /// Returns all parameters.
@@ -51,6 +56,11 @@ impl Params {
             params: self,
             prefix: String::new(),
         }
+    }
+
+    /// Returns the parameters by their names.
+    pub(super) fn into_values(self) -> BTreeMap<String, String> {
+        self.values
     }
 
     /// Refuses the request if one of its parameters was not read.

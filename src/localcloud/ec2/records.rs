@@ -59,6 +59,7 @@ impl Instance {
             interface: new_id("eni"),
             iam_profile: None,
             cpu_credits: None,
+            spot: None,
             run: None,
             is_record: true,
         }

@@ -18,6 +18,7 @@ use super::needs::needs;
 use super::params::Params;
 use super::refusal::{Refusal, Result};
 use super::regions::has_region;
+use super::spot::CREATE_ROLE;
 use super::ssm::OutputStore;
 use super::state::{Millis, Phase, State};
 use super::store::Store;
@@ -54,6 +55,14 @@ pub(crate) struct Sender<'a> {
 
 /// Creates EC2's error for a request that a policy does not allow.
 fn unauthorized(denial: &Denial) -> Refusal {
+    if denial.is_of(CREATE_ROLE) {
+        return Refusal::new(
+            "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+            "The provided credentials do not have permission to create the service-linked role \
+             for EC2 Spot Instances.",
+        )
+        .status(403);
+    }
     let message = denial.message(false);
     Refusal::new(
         "UnauthorizedOperation",

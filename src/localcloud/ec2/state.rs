@@ -9,10 +9,13 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use super::block_devices::Mapping;
+use super::create_fleet::InstantFleet;
 use super::iam::Iam;
 use super::journaled::{Row, Single, Table, record};
+use super::launch_templates::LaunchTemplate;
 use super::lent::{LentImage, LentType};
 use super::options::Options;
+use super::spot::Spot;
 use super::volume_spec::Spec;
 use super::vpc::state::Networks;
 use crate::as_text;
@@ -97,6 +100,10 @@ pub(super) struct State {
     pub(super) last_addresses: Table<Ipv4Addr>,
     /// Roles and instance profiles.
     pub(super) iam: Iam,
+    /// Whether the account has the role of the spot service, which its first spot
+    /// instance creates.
+    #[serde(default)]
+    pub(super) has_spot_role: Single<bool>,
 }
 }
 
@@ -129,6 +136,12 @@ pub(super) struct Region {
     pub(super) elastic_ips: Table<ElasticIp>,
     /// Launches by client token.
     pub(super) tokens: Table<Token>,
+    /// Launch templates by id.
+    #[serde(default)]
+    pub(super) launch_templates: Table<LaunchTemplate>,
+    /// Fleets by id.
+    #[serde(default)]
+    pub(super) fleets: Table<InstantFleet>,
     /// Whether the region had a default VPC once.
     pub(super) has_begun: Single<bool>,
     /// The runs that created what their accounts lacked, each with a space and the
@@ -319,6 +332,9 @@ pub(super) struct Instance {
     /// The credit option of a burstable type.
     #[serde(default)]
     pub(super) cpu_credits: Option<String>,
+    /// What it has if it is a spot instance.
+    #[serde(default)]
+    pub(super) spot: Option<Spot>,
     /// The run that launched the instance. The faults of this run apply to it.
     pub(super) run: Option<String>,
     /// Whether it has no machine, although instances boot on this host.
@@ -563,6 +579,7 @@ impl Region {
         self.instances
             .retain(|_, i| i.phase != Phase::Terminated || !is_old(i.since));
         self.deregistered.retain(|_, when| !is_old(*when));
+        self.fleets.retain(|_, fleet| !is_old(fleet.created));
         self.networks.forget_old(now);
         let instances = &self.instances;
         self.tokens

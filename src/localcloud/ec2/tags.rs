@@ -140,6 +140,10 @@ fn of<'a>(region: &'a mut Region, id: &str) -> Option<(&'static str, &'a mut Tag
     if is_id("snap", id) {
         return Some(("snapshot", &mut region.snapshots.get_mut(id)?.tags));
     }
+    if is_id("lt", id) {
+        let template = region.launch_templates.get_mut(id)?;
+        return Some(("launch-template", &mut template.tags));
+    }
     if is_id("vol", id) {
         return Some(("volume", &mut region.volumes.get_mut(id)?.tags));
     }
@@ -299,6 +303,12 @@ fn all(region: &Region) -> Vec<Tag> {
     }
     for snapshot in region.snapshots.values() {
         add("snapshot", &snapshot.id, &snapshot.tags);
+    }
+    for template in region.launch_templates.values() {
+        add("launch-template", &template.id, &template.tags);
+    }
+    for fleet in region.fleets.values() {
+        add("fleet", &fleet.id, &fleet.tags);
     }
     for pair in region.key_pairs.values() {
         add("key-pair", &pair.id, &pair.tags);

@@ -47,6 +47,10 @@ pub(crate) struct Metadata {
     pub iam_profile: Option<(String, String)>,
     /// The name of the profile's role, and its credentials as a JSON document.
     pub role: Option<(String, serde_json::Value)>,
+    /// Whether it is a spot instance.
+    pub spot: bool,
+    /// When EC2 terminates the spot instance, such as `2026-01-31T12:00:00Z`.
+    pub interruption: Option<String>,
     pub tags: Vec<(String, String)>,
     /// Whether the instance's tags are shown.
     pub instance_metadata_tags: bool,

@@ -53,7 +53,8 @@ pub(super) fn meta_data(of: &Metadata) -> Tree {
     add("hostname", &of.local_hostname);
     add("instance-action", "none");
     add("instance-id", &of.instance_id);
-    add("instance-life-cycle", "on-demand");
+    let life_cycle = if of.spot { "spot" } else { "on-demand" };
+    add("instance-life-cycle", life_cycle);
     add("instance-type", &of.instance_type);
     add("local-hostname", &of.local_hostname);
     add("local-ipv4", &of.local_ipv4);
@@ -86,6 +87,11 @@ pub(super) fn meta_data(of: &Metadata) -> Tree {
     if let Some((role, credentials)) = &of.role {
         let place = format!("iam/security-credentials/{role}");
         add(&place, &format!("{credentials:#}"));
+    }
+    if let Some(time) = &of.interruption {
+        let action = serde_json::json!({ "action": "terminate", "time": time });
+        add("spot/instance-action", &action.to_string());
+        add("spot/termination-time", time);
     }
     if of.instance_metadata_tags {
         for (key, value) in &of.tags {

@@ -13,9 +13,9 @@ const actions = read('data/actions/ec2.json')
 
 // The kinds of resources that the local cloud has.
 const KINDS = [
-  'elastic-ip', 'image', 'instance', 'internet-gateway', 'key-pair', 'natgateway',
-  'network-interface', 'route-table', 'security-group', 'security-group-rule',
-  'snapshot', 'subnet', 'volume', 'vpc',
+  'elastic-ip', 'fleet', 'image', 'instance', 'internet-gateway', 'key-pair',
+  'launch-template', 'natgateway', 'network-interface', 'route-table', 'security-group',
+  'security-group-rule', 'snapshot', 'spot-instances-request', 'subnet', 'volume', 'vpc',
 ]
 
 // A kind that the action creates: the request can have its tags, and the resource

@@ -17,6 +17,10 @@ SERVICES = ["ec2", "iam", "sts", "ssm"]
 # Members that AWS requires although its model does not say so, by structure.
 ALSO = {
     "BlockDeviceMapping": ["DeviceName"],
+    "LaunchTemplateBlockDeviceMappingRequest": ["DeviceName"],
+    "LaunchTemplateEbsBlockDeviceRequest": ["VolumeSize", "VolumeType", "Encrypted"],
+    "LaunchTemplateInstanceNetworkInterfaceSpecificationRequest": ["DeviceIndex"],
+    "LaunchTemplateTagSpecificationRequest": ["ResourceType", "Tags"],
     "EbsBlockDevice": ["VolumeSize", "VolumeType", "Encrypted"],
     "Filter": ["Name", "Values"],
     "InstanceBlockDeviceMappingSpecification": ["DeviceName"],
@@ -34,7 +38,10 @@ ALSO = {
 }
 
 # Members that AWS requires beside another one, by structure and member.
-ALSO_WITH = {("BlockDeviceMapping", "DeviceName"): ["Ebs"]}
+ALSO_WITH = {
+    ("BlockDeviceMapping", "DeviceName"): ["Ebs"],
+    ("LaunchTemplateBlockDeviceMappingRequest", "DeviceName"): ["Ebs"],
+}
 
 # The keys of maps, by the names of members.
 KEYS = {"Parameters": "commands"}
@@ -55,6 +62,7 @@ PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_
 RESOURCE_TYPES = {
     "AllocateAddress": "elastic-ip", "CopyImage": "image", "CopySnapshot": "snapshot",
     "CreateImage": "image", "CreateInternetGateway": "internet-gateway",
+    "CreateFleet": "instance", "CreateLaunchTemplate": "launch-template",
     "CreateKeyPair": "key-pair", "CreateNatGateway": "natgateway", "CreateRouteTable": "route-table",
     "CreateSecurityGroup": "security-group", "CreateSnapshot": "snapshot",
     "CreateSnapshots": "snapshot", "CreateSubnet": "subnet", "CreateVpc": "vpc",
@@ -158,6 +166,19 @@ def base(operation, member, live):
         },
         "CreateRoute": to_gateway,
         "CreateSecurityGroup": {"GroupName": "new"},
+        "CreateFleet": {
+            "Type": "instant",
+            "LaunchTemplateConfigs": [{"LaunchTemplateSpecification": {
+                "LaunchTemplateId": live.get("LaunchTemplateId"), "Version": "1"}}],
+            "TargetCapacitySpecification": {"TotalTargetCapacity": 1},
+        },
+        "CreateLaunchTemplate": {
+            "LaunchTemplateName": f"{RUN}-new",
+            "LaunchTemplateData": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
+        },
+        "DeleteLaunchTemplate":
+            {} if member == "LaunchTemplateName" else {
+                "LaunchTemplateId": live.get("LaunchTemplateId")},
         "CreateSubnet": {"VpcId": live.get("VpcId"), "CidrBlock": "10.9.9.0/24"},
         "CreateVpc": {"CidrBlock": "10.9.0.0/16"},
         "ModifyImageAttribute": {
@@ -214,8 +235,18 @@ def beside(operation, path, live):
     rule = {**of("IpProtocol", "FromPort", "ToPort"), source: sources[source]}
     described = {**of("SecurityGroupRuleId"), "Description": "new"}
     root = {"DeviceName": "/dev/sda1", "Ebs": of("SnapshotId")}
+    template = {} if path[-1] == "LaunchTemplateName" else of("LaunchTemplateId")
+    spot = {"MarketType": "spot"} if "SpotOptions" in path else {}
     return {
         "CopyImage": {"Encrypted": True} if path[0] == "KmsKeyId" else {},
+        "CreateFleet": {"LaunchTemplateConfigs": [
+            {"LaunchTemplateSpecification": {**template, "Version": "1"}}]},
+        "CreateLaunchTemplate": {"LaunchTemplateData": {
+            **of("ImageId", "InstanceType"),
+            **({"InstanceMarketOptions": spot} if spot else {})}},
+        "RunInstances": {
+            **({"LaunchTemplate": template} if path[0] == "LaunchTemplate" else {}),
+            **({"InstanceMarketOptions": spot} if spot else {})},
         "ModifySecurityGroupRules": {**of("GroupId"), "SecurityGroupRules": [{
             "SecurityGroupRuleId": live.get(f"rule of {source}"),
             "SecurityGroupRule": rule}]},
@@ -413,6 +444,48 @@ def profiles(ec2, live):
     return {
         f"{action}.IamInstanceProfile.{name}": value
         for action in actions for name, value in (("Arn", arn), ("Name", RUN))
+    }
+
+
+def fleets(ec2, live):
+    """Launches spot instances from a template, and too few others."""
+    data = {"ImageId": live["ImageId"], "InstanceType": "t3.micro"}
+    made = ec2.create_launch_template(
+        LaunchTemplateName=RUN, LaunchTemplateData=data,
+        TagSpecifications=tagged("launch-template"))["LaunchTemplate"]
+    unused = f"{RUN}-unused"
+    other = ec2.create_launch_template(LaunchTemplateName=unused, LaunchTemplateData=data)
+    ec2.describe_launch_templates(MaxResults=1)
+    overrides = [
+        {"InstanceType": "t3.nano", "SubnetId": live["SubnetId"], "MaxPrice": "0.01",
+         "Priority": 1.0, "ImageId": live["ImageId"]},
+        {"InstanceType": "t4g.nano", "AvailabilityZone": live["AvailabilityZone"]},
+    ]
+    fleet = {"Type": "instant", "LaunchTemplateConfigs": [{
+        "LaunchTemplateSpecification": {
+            "LaunchTemplateId": made["LaunchTemplateId"], "Version": "$Latest"},
+        "Overrides": overrides}]}
+    launched = [
+        ec2.create_fleet(**fleet, TargetCapacitySpecification={
+            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": kind},
+            SpotOptions={"AllocationStrategy": "diversified"})
+        for kind in ("spot", "on-demand")]
+    one = ec2.create_fleet(
+        Type="instant", TargetCapacitySpecification={"TotalTargetCapacity": 1},
+        LaunchTemplateConfigs=[{**fleet["LaunchTemplateConfigs"][0], "Overrides": overrides[1:]}])
+    assert one["Errors"], one
+    ids = [i for answer in launched for group in answer["Instances"] for i in group["InstanceIds"]]
+    found = soon(ec2.describe_instances, InstanceIds=ids)
+    assert len(found["Reservations"]) == 2, found
+    ec2.terminate_instances(InstanceIds=ids)
+    gone = ec2.create_launch_template(LaunchTemplateName=f"{RUN}-gone", LaunchTemplateData=data)
+    ec2.delete_launch_template(LaunchTemplateId=gone["LaunchTemplate"]["LaunchTemplateId"])
+    return {
+        "LaunchTemplateId": made["LaunchTemplateId"], "LaunchTemplateName": RUN,
+        "LaunchTemplateIds": made["LaunchTemplateId"], "LaunchTemplateNames": RUN,
+        "CreateLaunchTemplate.LaunchTemplateName": f"{RUN}-new",
+        "DeleteLaunchTemplate.LaunchTemplateId": other["LaunchTemplate"]["LaunchTemplateId"],
+        "DeleteLaunchTemplate.LaunchTemplateName": unused,
     }
 
 
@@ -900,8 +973,8 @@ def roles(iam):
 
 # In the order of the calls.
 NOUNS = [
-    places, defaults, key_pairs, groups, profiles, instances, associations, addresses, interfaces,
-    account, own_images, snapshots, networks,
+    places, defaults, key_pairs, groups, profiles, instances, fleets, associations, addresses,
+    interfaces, account, own_images, snapshots, networks,
 ]
 
 

@@ -109,6 +109,8 @@ impl Known {
                 _ if self.images.contains_key(value) => kept(&self.images[value]),
                 "InstanceType" if is_launch => kept(self.known_type(value)),
                 "KeyName" if is_launch && self.lacks_key_pair(value) => None,
+                // EC2 does not look at what a new template names.
+                _ if call.operation == "CreateLaunchTemplate" => kept(value),
                 _ if !self.is_of_rehearsal(value) => kept(value),
                 "SubnetId" if is_launch => match &self.subnet {
                     Some(subnet) => kept(subnet),

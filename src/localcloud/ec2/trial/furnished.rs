@@ -126,7 +126,12 @@ fn instances(cloud: &mut Cloud, names: &mut Names) {
     let launched = cloud.launch(&format!("{tag}&IamInstanceProfile.Name=web"));
     names.add("instance", &launched, "instanceId");
     names.add("interface", &launched, "networkInterfaceId");
-    names.add("image", &launched, "imageId");
+    let image = names.add("image", &launched, "imageId");
+    let template = format!(
+        "CreateLaunchTemplate&LaunchTemplateName=web&LaunchTemplateData.ImageId={image}\
+         &LaunchTemplateData.InstanceType=t3.nano"
+    );
+    names.add("template", &cloud.ok(&template), "launchTemplateId");
     names.add("plain", &cloud.launch(""), "instanceId");
     names.add("stopped", &cloud.launch(""), "instanceId");
     let address = element(&cloud.ok("AllocateAddress"), "allocationId");

@@ -42,8 +42,16 @@ const SAMPLES: &[(&str, &str)] = &[
         "SourceSnapshotId={snapshot}&SourceRegion=us-east-1",
     ),
     ("CreateDefaultSubnet", "AvailabilityZone=us-east-1f"),
+    (
+        "CreateFleet",
+        "Type=instant&LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateId={template}&LaunchTemplateConfigs.1.LaunchTemplateSpecification.Version=1&TargetCapacitySpecification.TotalTargetCapacity=1",
+    ),
     ("CreateImage", "InstanceId={instance}&Name=new"),
     ("CreateKeyPair", "KeyName=new"),
+    (
+        "CreateLaunchTemplate",
+        "LaunchTemplateName=new&LaunchTemplateData.InstanceType=t3.nano",
+    ),
     (
         "CreateNatGateway",
         "SubnetId={subnet}&AllocationId={address}",
@@ -71,6 +79,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("CreateVpc", "CidrBlock=10.7.0.0/16"),
     ("DeleteInternetGateway", "InternetGatewayId={loose}"),
     ("DeleteKeyPair", "KeyName=web"),
+    ("DeleteLaunchTemplate", "LaunchTemplateId={template}"),
     ("DeleteNatGateway", "NatGatewayId={nat}"),
     (
         "DeleteRoute",
