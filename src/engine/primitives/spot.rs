@@ -84,7 +84,7 @@ async fn interruption_notice(cx: &Context, server: &Dynamic) -> Result<Option<No
         Ok(finished) => finished,
     };
     let output = String::from_utf8_lossy(&finished.stdout);
-    notice(finished.status, &output).ok_or_else(|| {
+    notice(finished.status, &output).map_err(|NoAnswer| {
         Error::new(
             ErrorKind::CommandFailed,
             format!(
@@ -100,14 +100,18 @@ async fn interruption_notice(cx: &Context, server: &Dynamic) -> Result<Option<No
     })
 }
 
-/// Parses the output of [`ASK`]: a notice, or none. Returns `None` if it is neither.
-fn notice(status: i64, output: &str) -> Option<Option<Notice>> {
-    let (body, code) = output.trim_end().rsplit_once('\n')?;
+/// The metadata service has not answered whether there is a notice.
+#[derive(Debug, PartialEq, Eq)]
+struct NoAnswer;
+
+/// Parses the output of [`ASK`].
+fn notice(status: i64, output: &str) -> std::result::Result<Option<Notice>, NoAnswer> {
+    let (body, code) = output.trim_end().rsplit_once('\n').ok_or(NoAnswer)?;
     match code {
-        _ if status != 0 => None,
-        "404" => Some(None),
-        "200" => serde_json::from_str(body).ok().map(Some),
-        _ => None,
+        _ if status != 0 => Err(NoAnswer),
+        "404" => Ok(None),
+        "200" => serde_json::from_str(body).map(Some).map_err(|_| NoAnswer),
+        _ => Err(NoAnswer),
     }
 }
 
@@ -122,11 +126,11 @@ mod tests {
             action: "terminate".to_owned(),
             time: "2026-11-25T22:10:03Z".to_owned(),
         };
-        assert_eq!(notice(0, &format!("{body}\n200")), Some(Some(expected)));
-        assert_eq!(notice(0, "<html>not found</html>\n404"), Some(None));
-        assert_eq!(notice(0, "\n404"), Some(None));
+        assert_eq!(notice(0, &format!("{body}\n200")), Ok(Some(expected)));
+        assert_eq!(notice(0, "<html>not found</html>\n404"), Ok(None));
+        assert_eq!(notice(0, "\n404"), Ok(None));
         for (status, output) in [(0, "\n401"), (0, ""), (7, ""), (7, "\n000"), (0, "x\n200")] {
-            assert_eq!(notice(status, output), None, "{status} {output}");
+            assert_eq!(notice(status, output), Err(NoAnswer), "{status} {output}");
         }
     }
 }

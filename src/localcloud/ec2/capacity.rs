@@ -61,11 +61,11 @@ pub(super) fn insufficient(call: &Call<'_>, pool: Pool<'_>) -> Refusal {
     let others = others.filter(|zone| left(call, Pool { zone, ..pool }) > 0);
     let others: Vec<String> = others.collect();
     if !others.is_empty() {
-        message.push_str(&format!(
-            " You can currently get {name} capacity by not specifying an Availability Zone in \
-             your request or choosing {}.",
-            others.join(", ")
-        ));
+        message += " You can currently get ";
+        message += name;
+        message += " capacity by not specifying an Availability Zone in your request or choosing ";
+        message += &others.join(", ");
+        message.push('.');
     }
     Refusal::new(code, message).status(500)
 }

@@ -140,11 +140,11 @@ pub(super) fn read(call: &mut Call<'_>, request: &Part<'_>) -> Result<Wanted> {
     on_demand.unsupported(&CONDITIONS)?;
     let others = ["stop", "hibernate"];
     check_word(&spot, "InstanceInterruptionBehavior", "terminate", &others)?;
-    let (of_demand, of_spot) = targets(&request.part("TargetCapacitySpecification"))?;
+    let (wanted_on_demand, wanted_spot) = targets(&request.part("TargetCapacitySpecification"))?;
     let kinds = ["fleet", "instance", "volume"];
     Ok(Wanted {
-        on_demand: of_demand,
-        spot: of_spot,
+        on_demand: wanted_on_demand,
+        spot: wanted_spot,
         on_demand_order: order(
             &on_demand,
             &[

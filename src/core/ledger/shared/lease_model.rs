@@ -330,6 +330,7 @@ const DEPTH: usize = 9;
 const FAULTS: u32 = 2;
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the counts belong to the proof")]
 fn two_clients_never_hold_the_lease_at_the_same_time() {
     let mut search = Search::default();
     for is_held in [false, true] {

@@ -78,7 +78,7 @@ impl Connection {
         let version = VERSIONS.fetch_add(1, Ordering::SeqCst);
         contents.insert(key.to_owned(), (body.to_vec(), version));
         let write = self.writes.fetch_add(1, Ordering::SeqCst);
-        if self.loses_answers.load(Ordering::SeqCst) && write % 2 == 0 {
+        if self.loses_answers.load(Ordering::SeqCst) && write.is_multiple_of(2) {
             return Err(Error::new(ErrorKind::Timeout, "no answer"));
         }
         Ok(Put::Written(version.to_string()))
