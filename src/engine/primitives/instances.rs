@@ -473,11 +473,13 @@ impl Plan<'_> {
             kept,
         };
         let launched = if options.is_fleet() {
+            let subnets = options.subnet.iter().chain(&options.subnets);
+            let subnets: Vec<String> = subnets.cloned().collect();
             let fleet = FleetLaunch {
                 name: &name,
                 launch: &launch,
                 types: &types,
-                subnets: &options.subnets,
+                subnets: &subnets,
                 at_least,
             };
             fleet.launch(cx, step, recorded, launched).await?

@@ -300,8 +300,11 @@ def places(ec2, live):
     ec2.describe_instance_type_offerings(MaxResults=5)
     default = [{"Name": "is-default", "Values": ["true"]}]
     vpc = ec2.describe_vpcs(Filters=default)["Vpcs"][0]
-    subnet = ec2.describe_subnets(
-        Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}])["Subnets"][0]["SubnetId"]
+    # `defaults` deletes the subnet of the last zone.
+    subnet = ec2.describe_subnets(Filters=[
+        {"Name": "vpc-id", "Values": [vpc["VpcId"]]},
+        {"Name": "availability-zone", "Values": [zones[0]["ZoneName"]]},
+    ])["Subnets"][0]["SubnetId"]
     gateway = ec2.describe_internet_gateways()["InternetGateways"][0]["InternetGatewayId"]
     return {
         "AvailabilityZone": zones[0]["ZoneName"], "ZoneNames": zones[0]["ZoneName"],
@@ -475,6 +478,7 @@ def fleets(ec2, live):
         LaunchTemplateConfigs=[{**fleet["LaunchTemplateConfigs"][0], "Overrides": overrides[1:]}])
     assert one["Errors"], one
     ids = [i for answer in launched for group in answer["Instances"] for i in group["InstanceIds"]]
+    assert len(ids) == 2, launched
     found = soon(ec2.describe_instances, InstanceIds=ids)
     assert len(found["Reservations"]) == 2, found
     ec2.terminate_instances(InstanceIds=ids)
