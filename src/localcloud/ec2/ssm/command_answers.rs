@@ -89,7 +89,8 @@ pub(super) fn list_commands(request: &Request<'_>) -> Result<Value> {
         }
     }
     let most = usize::try_from(wanted.max_results.unwrap_or(PAGE)).unwrap_or_default();
-    let (shown, next) = page(found, most, wanted.next_token.as_deref())?;
+    let id = |command: &Value| command["CommandId"].to_string();
+    let (shown, next) = page(found, id, most, wanted.next_token.as_deref())?;
     let mut answer = json!({ "Commands": shown });
     if let Some(next) = next {
         answer["NextToken"] = json!(next);

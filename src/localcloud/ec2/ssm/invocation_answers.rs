@@ -125,7 +125,8 @@ pub(super) fn list_command_invocations(request: &Request<'_>) -> Result<Value> {
         }
     }
     let most = usize::try_from(wanted.max_results.unwrap_or(PAGE)).unwrap_or_default();
-    let (shown, next) = page(found, most, wanted.next_token.as_deref())?;
+    let id = |one: &Value| format!("{}{}", one["CommandId"], one["InstanceId"]);
+    let (shown, next) = page(found, id, most, wanted.next_token.as_deref())?;
     let mut answer = json!({ "CommandInvocations": shown });
     if let Some(next) = next {
         answer["NextToken"] = json!(next);

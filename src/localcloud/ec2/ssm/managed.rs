@@ -199,7 +199,8 @@ pub(super) fn describe_instance_information(request: &Request<'_>) -> Result<Val
     let size = wanted
         .max_results
         .map_or(default, |size| usize::try_from(size).unwrap_or(default));
-    let (shown, next) = page(all, size, wanted.next_token.as_deref())?;
+    let id = |it: &Managed| it.instance.id.clone();
+    let (shown, next) = page(all, id, size, wanted.next_token.as_deref())?;
     let system = &request.facts.system;
     let list: Vec<Value> = shown.iter().map(|it| it.answer(system)).collect();
     let mut answer = json!({ "InstanceInformationList": list });

@@ -179,24 +179,23 @@ fn check_number(value: Option<u64>, member: &str, least: u64, most: u64) -> Resu
 }
 
 /// Returns the page of entries that a token names, and the token of the next page.
-/// The token is the position of the first entry.
+/// The token is the key of the last entry before the page: an entry that is new in front
+/// of it moves nothing to another page.
 fn page<T>(
     mut entries: Vec<T>,
+    key: impl Fn(&T) -> String,
     most: usize,
     token: Option<&str>,
 ) -> Result<(Vec<T>, Option<String>)> {
-    let invalid = || Refusal::new("InvalidNextToken", "The specified token isn't valid.");
-    let from = match token {
-        None => 0,
-        Some(token) => token
-            .parse()
-            .ok()
-            .filter(|from| *from < entries.len())
-            .ok_or_else(invalid)?,
-    };
-    entries.drain(..from);
-    let next = (entries.len() > most).then(|| (from + most).to_string());
+    if let Some(token) = token {
+        let last = entries.iter().position(|entry| key(entry) == token);
+        let last = last
+            .ok_or_else(|| Refusal::new("InvalidNextToken", "The specified token isn't valid."))?;
+        entries.drain(..=last);
+    }
+    let has_more = entries.len() > most;
     entries.truncate(most);
+    let next = entries.last().filter(|_| has_more).map(key);
     Ok((entries, next))
 }
 
