@@ -30,7 +30,7 @@ pub struct PrivateKeyFile {
     pub encrypted: bool,
     /// The key pair, if it is an Ed25519 key in OpenSSH's format that no passphrase
     /// protects. libssh2 would parse `text` twice for each login, with OpenSSL's decoders:
-    /// a quarter of the CPU time of a short command.
+    /// a third of the CPU time of a short command.
     pub ed25519: Option<Arc<Ed25519KeyPair>>,
 }
 

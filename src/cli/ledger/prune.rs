@@ -18,8 +18,8 @@ pub(super) fn prune(arguments: &PruneArgs) -> anyhow::Result<u8> {
     let (old, kept) = shared.prunable(&store, age).map_err(|e| shown(&e))?;
     if !kept.is_empty() {
         report.info(format!(
-            "kept {} as old, which have not ended or have resources: `autorun runs --up` lists \
-             those",
+            "kept {} of that age, in progress or with resources: `autorun runs --up` lists the \
+             latter",
             text::count(kept.len(), "run")
         ));
     }

@@ -350,6 +350,28 @@ fn a_run_in_progress_is_refused_and_a_killed_one_taken_over() {
 }
 
 #[test]
+fn a_killed_run_is_pruned_once_it_is_destroyed() {
+    let team = Team::new();
+    let (one, two) = (team.machine(), team.machine());
+    let mut child = one.start(&two_buckets(&one.home.join("go")), "waiting");
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    let run = two.only_run();
+    let prune = ["ledger", "prune", "--older-than", "1s", "--yes"];
+    eventually("a second has passed", || {
+        two.run(&prune).exits(0).stderr.contains("kept 1 run")
+    });
+    two.run(&["destroy", &run, "--yes"]).exits(0);
+    let pruned = two.run(&prune).exits(0);
+    assert!(
+        pruned.stderr.contains("records of 1 run "),
+        "{}",
+        pruned.stderr
+    );
+    assert_eq!(two.runs().len(), 0);
+}
+
+#[test]
 fn a_killed_run_is_resumed_at_once_on_its_machine() {
     let team = Team::new();
     let one = team.machine();

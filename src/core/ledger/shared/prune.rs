@@ -12,7 +12,7 @@ use super::objects::Objects;
 use super::{Leased, SharedLedger};
 use crate::error::{ErrorKind, Result};
 use crate::ledger::clock::{Millis, now};
-use crate::ledger::run::Run;
+use crate::ledger::run::{Run, RunStatus};
 use crate::ledger::store::Store;
 use crate::report::Reporter;
 
@@ -23,13 +23,14 @@ pub struct Pruned {
     pub runs: Vec<String>,
     /// The objects of their journals.
     pub objects: usize,
-    /// Old runs that still have resources, or have not ended in order.
+    /// Old runs on which another process works.
     pub kept: Vec<String>,
 }
 
 impl SharedLedger {
     /// Returns the runs of this ledger that ended at least `age` ago and have left
-    /// nothing behind, and those as old that stay. Brings the local rows up to date.
+    /// nothing behind, and those as old that stay. A killed run counts from its start.
+    /// Brings the local rows up to date.
     pub fn prunable(&self, store: &Store, age: Millis) -> Result<(Vec<Run>, Vec<Run>)> {
         self.refresh(store, "")?;
         let place = self.place();
@@ -37,7 +38,16 @@ impl SharedLedger {
         let before = now().saturating_sub(age);
         let mut old = store.runs()?;
         old.retain(|run| cached.contains(&run.id) && run.ended.unwrap_or(run.started) <= before);
-        Ok(old.into_iter().partition(is_over))
+        let (mut over, mut kept) = (Vec::new(), Vec::new());
+        for run in old {
+            let list = if is_over(store, &run)? {
+                &mut over
+            } else {
+                &mut kept
+            };
+            list.push(run);
+        }
+        Ok((over, kept))
     }
 
     /// Removes the journals of these runs, and of those whose removal was interrupted.
@@ -81,7 +91,8 @@ impl SharedLedger {
             return Ok(None);
         };
         super::fetch::fetch(store, &*self.0.objects, &run.id, &keys)?;
-        if !is_over(&store.find(&run.id)?) {
+        // With the lease, no process works on it.
+        if !has_nothing(&store.find(&run.id)?) {
             return Ok(None);
         }
         lease.ensure()?;
@@ -96,9 +107,14 @@ impl SharedLedger {
     }
 }
 
-/// Returns whether a run has ended and left nothing behind.
-fn is_over(run: &Run) -> bool {
-    run.outcome.is_some() && run.up == 0
+/// Returns whether a run has left nothing behind, and no process works on it.
+fn is_over(store: &Store, run: &Run) -> Result<bool> {
+    Ok(has_nothing(run) && store.status(run)? != RunStatus::Running)
+}
+
+/// Returns whether nothing of a run may be up.
+fn has_nothing(run: &Run) -> bool {
+    run.up == 0
 }
 
 /// Deletes the objects of a journal that does not count any more. Returns their number.
@@ -123,12 +139,12 @@ pub(super) fn forget_removed(
     });
     let mut warnings = Vec::new();
     for (run, _) in gone {
-        if is_over(&store.find(&run)?) {
+        if is_over(store, &store.find(&run)?)? {
             store.write(|tx| cache::forget(tx, &run))?;
         } else {
             warnings.push(format!(
-                "the ledger {place} does not have the journal of run {run} any more, which had \
-                 not ended or has left resources behind"
+                "the ledger {place} does not have the journal of run {run} any more, which is in \
+                 progress or has left resources behind"
             ));
         }
     }
