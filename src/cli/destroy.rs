@@ -43,6 +43,7 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
     let store = shared_store(&arguments.ledger, "", Some(&report))?;
     post_of_ended_runs(&store, |warning| report.warn(warning));
     let mut plans = Vec::new();
+    let mut all_gone = true;
     for run in chosen(&arguments, &store)? {
         let report = reporter(&arguments.report, &run.id)?;
         let ledger = match Ledger::ended(&store, &run, report.clone()) {
@@ -50,6 +51,12 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
             // Another machine works on it.
             Err(busy) if arguments.all && busy.kind == ErrorKind::AlreadyExists => {
                 report.info(format!("skipped: {busy}"));
+                continue;
+            }
+            // The others are removed nevertheless.
+            Err(error) if arguments.all => {
+                report.warn(format!("{:#}", shown(&error)));
+                all_gone = false;
                 continue;
             }
             Err(error) => return Err(shown(&error)),
@@ -65,7 +72,11 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
         }
     }
     if plans.is_empty() {
-        return Ok(exit::DONE);
+        return Ok(if all_gone {
+            exit::DONE
+        } else {
+            exit::NOT_REMOVED
+        });
     }
     if arguments.dry_run {
         for plan in &plans {
@@ -84,7 +95,6 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
         }
     }
     let mut located = Vec::new();
-    let mut all_gone = true;
     for plan in plans {
         // Sequential, because each call may start the same local cloud.
         let target = runtime.block_on(CloudTarget::from_run(

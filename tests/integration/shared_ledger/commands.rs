@@ -165,6 +165,22 @@ fn prune_removes_only_old_runs_that_have_left_nothing() {
 }
 
 #[test]
+fn a_run_of_another_ledger_does_not_keep_the_others() {
+    let team = Team::new();
+    let one = team.machine();
+    let shared = one.make("shop", &[]);
+    one.make("blog", &["--ledger", "none"]);
+    assert_eq!(team.buckets().len(), 2);
+    let ended = one.run(&["destroy", "--all", "--yes", "--ledger", "none"]);
+    let ended = ended.exits(4);
+    assert!(ended.stderr.contains(&shared), "{}", ended.stderr);
+    assert!(ended.stderr.contains("AUTORUN_LEDGER"), "{}", ended.stderr);
+    let left = team.buckets();
+    assert!(left.len() == 1 && left[0].starts_with("shop-"), "{left:?}");
+    one.run(&["destroy", &shared, "--yes"]).exits(0);
+}
+
+#[test]
 fn runs_move_into_the_ledger_and_back() {
     let team = Team::new();
     let (one, two) = (team.machine(), team.machine());
