@@ -75,8 +75,8 @@ def commands(ssm):
         "MaxConcurrency": "1", "MaxErrors": "0", "OutputS3BucketName": "members-output",
         "OutputS3Region": "us-east-1", "Parameters": "true", "Details": True,
         "DocumentName": SEND["DocumentName"],
-        # The position of the first instance.
-        "DescribeInstanceInformation.NextToken": "0",
+        # The last instance of the page before.
+        "DescribeInstanceInformation.NextToken": instance,
     }
 
 
