@@ -1,6 +1,7 @@
 //! One attempt at a run: the first one, or one that resumes the run.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -14,12 +15,13 @@ use super::engine::{End, execute};
 use super::inputs::process_environment;
 use super::notify::{self, Due, Webhook};
 use super::settings::{local, shown};
+use super::shared::Sharing;
 use super::signals::Signals;
 use super::target::check_account;
 use super::variables::Settled;
 use crate::clients::{AwsOptions, Clients};
 use crate::context::{Context, Parts};
-use crate::error::{Error, exit};
+use crate::error::{Error, ErrorKind, Result, exit};
 use crate::ledger::{Ledger, Remover, Run, RunStatus, Store};
 use crate::playbook::Playbook;
 use crate::policy::Recorder;
@@ -31,6 +33,8 @@ pub(super) struct Attempt {
     pub(super) playbook: Playbook,
     pub(super) settled: Settled,
     pub(super) store: Store,
+    /// What makes a new run shared.
+    pub(super) sharing: Option<Sharing>,
     pub(super) run: Run,
     pub(super) report: Reporter,
     pub(super) on_error: OnError,
@@ -53,8 +57,10 @@ impl Attempt {
     pub(super) fn perform(mut self, runtime: &Runtime, aws: &AwsOptions) -> anyhow::Result<Ended> {
         let cancel = CancellationToken::new();
         let (requests, aws) = Recorder::listening(aws, &self.report);
+        let fence = aws.fence.clone();
         let clients = Clients::new(aws, local()?, self.report.clone(), cancel.clone());
         self.settle_account(runtime, &clients)?;
+        self.sharing.take().map_or(Ok(()), Sharing::ended)?;
         self.remember_variables();
         let mask = self.report.mask();
         mask.keep_out_of_tags(self.run.about.tags.iter())
@@ -65,7 +71,20 @@ impl Attempt {
                 run: self.run.id,
             });
         }
-        let ledger = self.begin()?.with_requests(requests);
+        let begun = Arc::default();
+        watch_signals(runtime, &cancel, Arc::clone(&begun), self.on_error)?;
+        let ledger = match self.begin(&cancel) {
+            Ok(ledger) => ledger.with_requests(requests),
+            Err(stopped) if stopped.kind == ErrorKind::Cancelled => {
+                self.report.warn("interrupted; nothing was changed");
+                return Ok(Ended {
+                    code: exit::INTERRUPTED,
+                    run: self.run.id,
+                });
+            }
+            Err(error) => return Err(shown(&error)),
+        };
+        fence.set(ledger.check_of_lease());
         let due = self.record_due();
         self.announce_ttl();
         let run = self.run.clone();
@@ -84,13 +103,15 @@ impl Attempt {
         };
         let cx = Context::new(parts, self.report);
         let started = Instant::now();
-        watch_signals(runtime, &cx, self.on_error, started)?;
+        // It is set only here.
+        let _ = begun.set((cx.clone(), started));
         let end = execute(runtime, self.playbook, &cx, self.resumed)?;
         if matches!(end, End::Done) && self.resumed {
             warn_of_unused_steps(&cx);
         }
         // Without a record, nothing more may be changed. `write_end` reports why.
         let code = match cx.ledger.failure() {
+            Some(_) if matches!(end, End::Interrupted) => exit::INTERRUPTED,
             Some(_) => exit::USAGE,
             None => clean_up(runtime, &cx, end.outcome(), self.on_error),
         };
@@ -201,13 +222,19 @@ impl Attempt {
     }
 
     /// Records the start of the run in the ledger.
-    pub(super) fn begin(&self) -> anyhow::Result<Ledger> {
+    ///
+    /// Fails with [`ErrorKind::Cancelled`] if the token is cancelled while it waits for
+    /// another machine.
+    pub(super) fn begin(&self, cancel: &CancellationToken) -> Result<Ledger> {
+        if let Some(shared) = self.store.shared() {
+            shared.stop_with(cancel.clone());
+        }
         let begin = if self.resumed {
             Ledger::resume
         } else {
             Ledger::begin
         };
-        let ledger = begin(&self.store, &self.run, self.report.clone()).map_err(|e| shown(&e))?;
+        let ledger = begin(&self.store, &self.run, self.report.clone())?;
         Ok(ledger.with_secrets(secrets(&self.run, &self.settled.values)))
     }
 
@@ -249,6 +276,7 @@ fn clean_up(runtime: &Runtime, cx: &Context, outcome: Outcome, on_error: OnError
     cx.report
         .info("removing what the run created (--on-error destroy)");
     // The run's token may be cancelled already, but the removal must continue.
+    cx.ledger.continue_after_stop();
     let clients = cx
         .clients
         .with_cancel(cx.report.clone(), CancellationToken::new());
@@ -310,28 +338,33 @@ fn warn_of_unused_steps(cx: &Context) {
     ));
 }
 
-/// Stops the playbook on the first signal. On the second signal, lists what is
-/// up and exits immediately.
+/// Stops the wait for another machine, or the playbook once it has `begun`, on the first
+/// signal. On the second signal, lists what is up and exits immediately.
 fn watch_signals(
     runtime: &Runtime,
-    cx: &Context,
+    cancel: &CancellationToken,
+    begun: Arc<OnceLock<(Context, Instant)>>,
     on_error: OnError,
-    started: Instant,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::watch(runtime)?;
-    let cx = cx.clone();
+    let cancel = cancel.clone();
     runtime.spawn(async move {
         signals.next().await;
-        cx.report.warn(match on_error {
-            OnError::Keep => "stopping; a second signal exits immediately",
-            OnError::Destroy => {
-                "stopping, then removing what the run created; a second signal exits immediately"
-            }
-        });
-        cx.cancel.cancel();
+        if let Some((cx, _)) = begun.get() {
+            cx.report.warn(match on_error {
+                OnError::Keep => "stopping; a second signal exits immediately",
+                OnError::Destroy => {
+                    "stopping, then removing what the run created; a second signal exits \
+                     immediately"
+                }
+            });
+        }
+        cancel.cancel();
         signals.settle().await;
         signals.next().await;
-        write_end(&cx, Outcome::Interrupted, None, started);
+        if let Some((cx, started)) = begun.get() {
+            write_end(cx, Outcome::Interrupted, None, *started);
+        }
         #[expect(clippy::exit, reason = "the user asked to exit immediately")]
         std::process::exit(i32::from(exit::INTERRUPTED));
     });

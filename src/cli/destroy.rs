@@ -20,7 +20,7 @@ use super::signals::Signals;
 use super::sudo::Sudo;
 use super::target::{CloudTarget, check_account};
 use crate::clients::Clients;
-use crate::error::{Error, ErrorKind, exit};
+use crate::error::{Error, ErrorKind, Result, exit};
 use crate::ledger::{Ledger, Remover, Resource, Run, Store};
 use crate::policy::Recorder;
 use crate::report::{Event, Remaining, Reporter, text};
@@ -29,12 +29,15 @@ use crate::teardown::{NotRemoved, Teardown, orphans};
 /// How many runs are removed in parallel.
 const AT_ONCE: usize = 8;
 
+/// How many runs are locked in parallel. A thread waits for each.
+const OPENED_AT_ONCE: usize = 64;
+
 pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
     let settings = Settings::of_user()?;
     settings.complete_report(&mut arguments.report);
     let runtime = Runtime::new().context("cannot start the runtime")?;
-    let cancel = watch_signals(&runtime)?;
     if arguments.orphans {
+        let cancel = watch_signals(&runtime)?;
         // The target of a run is in the ledger; orphans have no run there.
         settings.complete_target(&mut arguments.target);
         return destroy_orphans(&arguments, &runtime, &cancel);
@@ -42,12 +45,19 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
     let report = reporter(&arguments.report, "")?;
     let store = shared_store(&arguments.ledger, "", Some(&report))?;
     post_of_ended_runs(&store, |warning| report.warn(warning));
+    let chosen = chosen(&arguments, &store)?;
+    // Before this, a signal ends the process.
+    let cancel = watch_signals(&runtime)?;
+    let opened = runtime.block_on(open(&arguments, &store, chosen, &cancel))?;
     let mut plans = Vec::new();
     let mut all_gone = true;
-    for run in chosen(&arguments, &store)? {
-        let report = reporter(&arguments.report, &run.id)?;
-        let ledger = match Ledger::ended(&store, &run, report.clone()) {
+    for (run, report, ledger) in opened {
+        let ledger = match ledger {
             Ok(ledger) => ledger,
+            Err(stopped) if stopped.kind == ErrorKind::Cancelled => {
+                report.warn("interrupted; nothing was removed");
+                return Ok(exit::INTERRUPTED);
+            }
             // Another machine works on it.
             Err(busy) if arguments.all && busy.kind == ErrorKind::AlreadyExists => {
                 report.info(format!("skipped: {busy}"));
@@ -169,6 +179,37 @@ fn chosen(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     Ok(ended)
 }
 
+/// Locks the runs and reads their records, all at the same time: each may have to wait
+/// for another machine that has died.
+async fn open(
+    arguments: &DestroyArgs,
+    store: &Store,
+    runs: Vec<Run>,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Vec<(Run, Reporter, Result<Ledger>)>> {
+    if let Some(shared) = store.shared() {
+        shared.stop_with(cancel.clone());
+    }
+    let mut opening = Vec::new();
+    for run in runs {
+        let report = reporter(&arguments.report, &run.id)?;
+        let (store, about, to) = (store.clone(), run.clone(), report.clone());
+        let opened = async move {
+            let ledger = tokio::task::spawn_blocking(move || Ledger::ended(&store, &about, to));
+            let ledger = ledger.await.unwrap_or_else(|e| {
+                let message = format!("cannot open the ledger of the run: {e}");
+                Err(Error::internal(message))
+            });
+            (run, report, ledger)
+        };
+        opening.push(opened);
+    }
+    Ok(stream::iter(opening)
+        .buffered(OPENED_AT_ONCE)
+        .collect()
+        .await)
+}
+
 /// A run whose resources are about to be removed.
 struct DestroyPlan {
     run: Run,
@@ -200,6 +241,7 @@ impl DestroyPlan {
     ) -> anyhow::Result<bool> {
         let (requests, aws) = Recorder::listening(&target.aws, &self.report);
         let ledger = self.ledger.with_requests(requests);
+        aws.fence.set(ledger.check_of_lease());
         let clients = Clients::new(aws, local()?, self.report.clone(), cancel);
         if let Err(error) = check_account(&clients, &self.run).await {
             // The check comes before the first change, so nothing was removed.

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use crate::clients::calls::Listeners;
-use crate::clients::{AccountOptions, AwsOptions, Endpoints, Network, StaticKey, http};
+use crate::clients::{AccountOptions, AwsOptions, Endpoints, Fence, Network, StaticKey, http};
 use crate::report::{Reporter, text};
 
 use super::output::{complain, fitted};
@@ -182,6 +182,7 @@ impl Cloud {
                 .as_f64()
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
             listeners: Listeners::default(),
+            fence: Fence::default(),
             lender: None,
             key: Some(StaticKey {
                 access_key_id: self.access.access_key_id.clone(),

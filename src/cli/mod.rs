@@ -30,6 +30,7 @@ mod new;
 mod notify;
 mod output;
 mod output_file;
+mod own_key;
 mod pager;
 #[cfg(feature = "local-cloud")]
 mod plan;

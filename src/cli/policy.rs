@@ -123,6 +123,7 @@ fn of_playbook(arguments: PolicyArgs) -> anyhow::Result<Made> {
         playbook,
         settled,
         store: store.clone(),
+        sharing: None,
         run,
         report: report.silent(),
         on_error: OnError::Keep,

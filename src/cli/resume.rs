@@ -86,6 +86,7 @@ pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
         playbook,
         settled,
         store,
+        sharing: None,
         run,
         report,
         on_error: arguments.on_error.unwrap_or(OnError::Keep),

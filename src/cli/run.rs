@@ -12,7 +12,7 @@ use super::notify::post_of_ended_runs;
 use super::plan::{self, Answer};
 use super::prepared::{Inputs, Prepared, prepare};
 use super::settings::store;
-use super::shared::share;
+use super::shared::Sharing;
 use super::target::CloudTarget;
 
 pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
@@ -61,11 +61,18 @@ pub(super) fn run(mut arguments: RunArgs) -> anyhow::Result<u8> {
     let rehearses_on = target.cloud.as_ref().map(|_| &target.aws);
     #[cfg(not(feature = "local-cloud"))]
     let rehearses_on = None;
-    let store = share(store, &arguments.ledger, rehearses_on, &report)?;
+    let sharing = Sharing::begin(
+        &store,
+        &run.playbook,
+        &arguments.ledger,
+        rehearses_on,
+        &report,
+    )?;
     let attempt = Attempt {
         playbook,
         settled,
         store,
+        sharing,
         run,
         report,
         on_error: arguments.on_error.unwrap_or(OnError::Keep),

@@ -1,5 +1,6 @@
 //! `autorun ssh`: starts the system's ssh with the run's private key and the
-//! recorded host key.
+//! recorded host key. On a machine without the private key, the user's own key logs in,
+//! through EC2 Instance Connect.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{SshArgs, Via};
+use super::output::{complain, fitted};
+use super::own_key::OwnKey;
 use super::settings::{local, shown};
 use super::shared::shared_store;
 #[cfg(feature = "local-cloud")]
@@ -22,6 +25,7 @@ use crate::clients::ssh::{Configuration, Host, Trust};
 use crate::clients::{AwsOptions, Clients};
 use crate::error::{Error, ErrorKind, Result, exit};
 use crate::ledger::{Resource, ResourceKind, Run, State, StepResult, Store};
+use crate::primitives::{WayTo, pin_before_login};
 use crate::report::{Output, Reporter, Settings};
 
 /// How long the host may take to send its host key.
@@ -31,7 +35,11 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
     let store = shared_store(&arguments.ledger, "", None)?;
     let (run, instance) = find(&store, &arguments.target).map_err(|e| shown(&e))?;
     let (user, key) = login(&store, &run, &instance).map_err(|e| shown(&e))?;
-    check_key(&store, &run, key.as_deref()).map_err(|e| shown(&e))?;
+    let own = own_key(&user, key.as_deref()).map_err(|e| shown(&e))?;
+    let key = match &own {
+        Some(own) => own.file.clone(),
+        None => key,
+    };
     let report = quiet(&run)?;
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let target = runtime.block_on(CloudTarget::from_run(
@@ -45,7 +53,8 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         .clone()
         .context("the ledger has no ID of the instance")?;
     let variables = variables_of(&target.aws);
-    let clients = Clients::new(target.aws, local()?, report, CancellationToken::new());
+    let stop = CancellationToken::new();
+    let clients = Clients::new(target.aws, local()?, report.clone(), stop);
     let way = async {
         Ok(match arguments.via {
             None => (address(&clients, &id).await?, None),
@@ -59,7 +68,7 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         port: 22,
         user,
         key,
-        trust: Trust::Instance(id),
+        trust: Trust::Instance(id.clone()),
         passphrase: None,
         password: None,
         sudo_password: None,
@@ -69,8 +78,19 @@ pub(super) fn ssh(arguments: &SshArgs) -> anyhow::Result<u8> {
         settings: Arc::default(),
     };
     let known_hosts = runtime.block_on(async {
+        let way = WayTo {
+            clients: &clients,
+            report: &report,
+        };
+        pin_before_login(way, &host, &id).await?;
         let known_hosts = clients.ssh().known_hosts_of(&host, ANSWER).await;
         clients.close().await;
+        if let Some(own) = &own {
+            // Last, because the instance accepts the key only for a minute.
+            clients
+                .send_public_key(&id, &host.user, &own.public)
+                .await?;
+        }
         known_hosts
     });
     let known_hosts = known_hosts.map_err(|e| shown(&e))?;
@@ -198,23 +218,19 @@ fn variables_of(options: &AwsOptions) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Checks that the private key is on this machine: a shared ledger does not have it.
-fn check_key(store: &Store, run: &Run, key: Option<&Path>) -> Result<()> {
-    let Some(key) = key.filter(|key| !key.exists()) else {
-        return Ok(());
+/// Returns the user's own key if the private key is not on this machine: a shared ledger
+/// does not have it.
+fn own_key(user: &str, key: Option<&Path>) -> Result<Option<OwnKey>> {
+    let Some(missing) = key.filter(|key| !key.exists()) else {
+        return Ok(None);
     };
-    let Some(place) = store.shared_at(&run.id)? else {
-        return Ok(());
-    };
-    Err(Error::new(
-        ErrorKind::NotFound,
-        format!(
-            "the private key `{}` of the instance is not on this machine, and the ledger {place} \
-             has no private keys",
-            key.display()
-        ),
-    )
-    .hint("log in on the machine that created the key, or copy the file from there"))
+    let own = OwnKey::find(missing, user, dirs::home_dir().as_deref())?;
+    complain(&fitted(&format!(
+        "the private key of the instance is not on this machine: logging in with your own key \
+         ({}) through EC2 Instance Connect",
+        own.place()
+    )));
+    Ok(Some(own))
 }
 
 /// Returns the current address, which may have changed since the launch.

@@ -11,7 +11,9 @@ use super::settings::shown;
 #[cfg(feature = "local-cloud")]
 use super::sudo::Sudo;
 use crate::clients::calls::Listeners;
-use crate::clients::{AccountOptions, AwsOptions, Clients, Endpoints, Environment, check_role_arn};
+use crate::clients::{
+    AccountOptions, AwsOptions, Clients, Endpoints, Environment, Fence, check_role_arn,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Run, Target};
 #[cfg(feature = "local-cloud")]
@@ -125,6 +127,7 @@ impl CloudTarget {
                 app_name: Some(format!("autorun-{run}")),
                 consistency: None,
                 listeners: Listeners::default(),
+                fence: Fence::default(),
                 lender: None,
             },
             recorded: target,

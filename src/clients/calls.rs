@@ -43,6 +43,8 @@ pub enum Service {
     S3,
     /// Systems Manager.
     Ssm,
+    /// EC2 Instance Connect.
+    InstanceConnect,
     /// Security Token Service.
     Sts,
     /// Identity and Access Management.
@@ -51,7 +53,14 @@ pub enum Service {
 
 impl Service {
     /// Every service.
-    pub const ALL: [Self; 5] = [Self::Ec2, Self::S3, Self::Ssm, Self::Sts, Self::Iam];
+    pub const ALL: [Self; 6] = [
+        Self::Ec2,
+        Self::S3,
+        Self::Ssm,
+        Self::InstanceConnect,
+        Self::Sts,
+        Self::Iam,
+    ];
 
     /// Returns the prefix of its actions in IAM policies.
     #[must_use]
@@ -60,6 +69,7 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::S3 => "s3",
             Self::Ssm => "ssm",
+            Self::InstanceConnect => "ec2-instance-connect",
             Self::Sts => "sts",
             Self::Iam => "iam",
         }

@@ -19,6 +19,7 @@ pub use autorun_core::confinement::{Confinement, Network};
 pub use autorun_core::local::Local;
 pub use autorun_core::{key_file, keys, ssh, tree};
 pub use aws::{AwsOptions, Endpoints, StaticKey};
+pub use fence::Fence;
 pub use pace::Pace;
 use s3::{Published, Publishing, keys as object_keys};
 pub use signed_url::SignedUrl;
@@ -36,8 +37,10 @@ mod checksums;
 #[cfg(feature = "crash-points")]
 mod crash_points;
 pub mod ec2;
+mod fence;
 pub mod http;
 pub mod iam;
+mod instance_connect;
 mod issued;
 pub mod lending;
 pub mod marks;
@@ -204,6 +207,17 @@ impl Clients {
     pub async fn ssm(&self) -> Result<ssm::Ssm<'_>> {
         let service = self.aws.ssm().await?;
         Ok(ssm::Ssm::new(service, self.aws.listeners(), &self.cancel))
+    }
+
+    /// Lets an instance accept a public key of a user for 60 seconds, if its image has
+    /// EC2 Instance Connect.
+    pub async fn send_public_key(&self, instance: &str, user: &str, key: &str) -> Result<()> {
+        let connect = instance_connect::InstanceConnect {
+            service: self.aws.instance_connect().await?,
+            listeners: self.aws.listeners(),
+            cancel: &self.cancel,
+        };
+        connect.send_public_key(instance, user, key).await
     }
 
     /// Returns EC2 in the configured region.

@@ -5,7 +5,7 @@ use aws_sdk_ec2::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_ec2::error::BoxError;
 
 /// The beginnings of the names of operations that only look.
-const LOOKS: [&str; 2] = ["Describe", "Get"];
+const LOOKS: [&str; 3] = ["Describe", "Get", "List"];
 
 /// Ends a request that could change something, before it is sent.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +33,7 @@ impl Intercept for ReadOnly {
 
 /// Returns whether a request only looks: a `GET` or `HEAD` of S3, or a form of EC2
 /// or STS whose action looks, or is a dry run.
-fn changes_nothing(method: &str, body: &[u8]) -> bool {
+pub(super) fn changes_nothing(method: &str, body: &[u8]) -> bool {
     if ["GET", "HEAD"].contains(&method) {
         return true;
     }
@@ -50,7 +50,12 @@ fn changes_nothing(method: &str, body: &[u8]) -> bool {
     };
     let mut dry_runs = values("DryRun").peekable();
     let is_dry_run = dry_runs.peek().is_some() && dry_runs.all(|value| value == "true");
-    is_dry_run || LOOKS.iter().any(|start| action.starts_with(start))
+    is_dry_run || looks(action)
+}
+
+/// Returns whether an operation only looks.
+pub(super) fn looks(operation: &str) -> bool {
+    LOOKS.iter().any(|start| operation.starts_with(start))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use aws_sigv4::sign::v4::SigningParams;
 
 use super::Network;
 use super::aws_error::refused;
+use super::fence::Fence;
 use super::http::builder_for;
 use crate::crash;
 use crate::error::{Error, ErrorKind};
@@ -24,6 +25,7 @@ pub(super) struct SignedService {
     config: SdkConfig,
     client: reqwest::Client,
     app_name: String,
+    fence: Fence,
 }
 
 /// Where a service is, and how to reach it.
@@ -37,6 +39,8 @@ pub(super) struct Location<'a> {
     pub(super) local: Option<Network>,
     /// The certificates to trust instead of those of the system, in PEM.
     pub(super) certificates: Option<&'a [u8]>,
+    /// Ends requests of a run that another machine has taken over.
+    pub(super) fence: &'a Fence,
 }
 
 /// A request.
@@ -101,6 +105,7 @@ impl SignedService {
             config: config.clone(),
             client: client.build().map_err(|e| unusable(&e))?,
             app_name: app_name.to_owned(),
+            fence: location.fence.clone(),
         })
     }
 
@@ -137,6 +142,11 @@ impl SignedService {
             built = built.header(name, value);
         }
         crash::reached("before a request");
+        let may_send = self.fence.check_operation(request.operation);
+        may_send.map_err(|error| Failure {
+            code: String::new(),
+            error,
+        })?;
         let answer = built.send().await;
         crash::reached("before an answer");
         let answer = answer.map_err(|e| unanswered(request.attempt, &e))?;

@@ -3,7 +3,8 @@
 //! Without the feature `crash-points`, which only the tests enable, [`reached`]
 //! does nothing. With it, `AUTORUN_CRASH_LOG` names a file to which the name of
 //! every point reached is appended, and `AUTORUN_CRASH_AT` is the number of the
-//! point at which the program is killed.
+//! point at which the program is killed. With `AUTORUN_CRASH_BY=STOP`, it is stopped
+//! there instead, until it gets SIGCONT.
 
 /// Marks a crash point. Everything done before it must survive a kill; nothing
 /// after it has happened yet.
@@ -19,9 +20,12 @@ mod points {
     use std::io::Write as _;
     use std::sync::{LazyLock, Mutex, PoisonError};
 
+    use rustix::process::{Signal, getpid, kill_process};
+
     struct Points {
         seen: u64,
         last: Option<u64>,
+        signal: Signal,
         log: Option<File>,
     }
 
@@ -31,6 +35,10 @@ mod points {
         Mutex::new(Points {
             seen: 0,
             last: last.and_then(|last| last.parse().ok()),
+            signal: match std::env::var("AUTORUN_CRASH_BY").as_deref() {
+                Ok("STOP") => Signal::STOP,
+                _ => Signal::KILL,
+            },
             log: log.and_then(|path| OpenOptions::new().append(true).create(true).open(path).ok()),
         })
     });
@@ -43,10 +51,10 @@ mod points {
             drop(writeln!(log, "{place}"));
         }
         if points.last == Some(points.seen) {
-            let _ = rustix::process::kill_process(
-                rustix::process::getpid(),
-                rustix::process::Signal::KILL,
-            );
+            let _ = kill_process(getpid(), points.signal);
+            if points.signal == Signal::STOP {
+                return;
+            }
             // This thread holds the lock, so no other thread gets past a crash
             // point.
             loop {

@@ -143,11 +143,11 @@ impl Front {
         }
         signature::join_repeated(request.headers_mut());
         let (parts, body) = request.into_parts();
-        // Requests to EC2, IAM, STS and Systems Manager have no path. S3 refuses another service's
+        // Requests to EC2, IAM, STS, Systems Manager and EC2 Instance Connect have no path. S3 refuses another service's
         // signature.
         let is_query = parts.uri.path() == "/"
             && match signature::claimed_service(&parts) {
-                Some(service) => matches!(service, "ec2" | "iam" | "sts" | "ssm"),
+                Some(service) => matches!(service, "ec2" | "iam" | "sts" | "ssm" | ec2::CONNECT),
                 None => is_form(&parts),
             };
         if is_query {
@@ -192,9 +192,8 @@ impl Front {
         let service = signature::claimed_service(&parts)
             .unwrap_or("ec2")
             .to_owned();
-        let in_json = service == "ssm";
         let refused = |refusal: &Refusal| match service.as_str() {
-            "ssm" => {
+            "ssm" | ec2::CONNECT => {
                 let refusal = rate_exceeded(refusal.clone());
                 ssm_body(refusal.status, &ec2::ssm_refused(&refusal))
             }
@@ -215,17 +214,17 @@ impl Front {
         };
         drop(form);
         visitor.settle();
-        let operation = if in_json {
-            ec2::ssm_operation(&parts.headers)
-        } else {
-            ec2::action_of(&request.form)
+        let operation = match service.as_str() {
+            "ssm" => ec2::ssm_operation(&parts.headers),
+            ec2::CONNECT => ec2::connect_operation(&parts.headers),
+            _ => ec2::action_of(&request.form),
         };
         self.mutations.note_query(&operation, &request.form);
         let fault = self.plans.hit(run.as_deref(), &operation);
         if let Some(refusal) = refusal_before(fault.as_ref()).await? {
             return Ok(refused(&refusal));
         }
-        let answer = self.act(&request, &operation, run.as_deref(), peer);
+        let answer = self.act(&request, &operation, run.as_deref(), peer).await;
         let status = answer.status().as_u16();
         log::info!(
             "{} {} {status}",
@@ -271,7 +270,7 @@ impl Front {
         })
     }
 
-    fn act(
+    async fn act(
         &self,
         request: &Verified,
         operation: &str,
@@ -287,6 +286,11 @@ impl Front {
             "ssm" => {
                 let (sender, body) = (Sender { run, guard }, (&*request.host, &form[..]));
                 let (status, answer) = self.ec2.answer_ssm((region, operation), body, sender);
+                ssm_body(status, &answer)
+            }
+            ec2::CONNECT => {
+                let (place, sender) = ((&**region, operation), Sender { run, guard });
+                let (status, answer) = self.ec2.answer_connect(place, form, sender).await;
                 ssm_body(status, &answer)
             }
             "sts" => {

@@ -147,7 +147,7 @@ fn mergeable(statements: &[Statement]) -> Option<(usize, usize)> {
 }
 
 /// The names of statements, by rank.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "InRegion",
     "Ec2Use",
     "Ec2Create",
@@ -159,6 +159,7 @@ const NAMES: [&str; 11] = [
     "Keys",
     "Roles",
     "Commands",
+    "Logins",
 ];
 
 impl Statement {
@@ -211,6 +212,7 @@ impl Statement {
             "iam" if !self.is_only(PASS_ROLE) => 9,
             "iam" => 5,
             "s3" => 6,
+            "ec2-instance-connect" => 11,
             "ssm" if !self.is_only("ssm:GetParameter") => 10,
             "ssm" => 7,
             _ => 8,

@@ -252,7 +252,10 @@ impl Request<'_> {
                     (Some("document"), scope.arn("ssm", "document", &[name]))
                 }
                 On::Sessions => (Some("session"), scope.arn("ssm", "session", &[])),
-                On::Instances => (Some("instance"), scope.arn("ssm", "instance", &[])),
+                On::Instances => {
+                    let service = self.need.service.as_str();
+                    (Some("instance"), scope.arn(service, "instance", &[]))
+                }
                 On::All => (None, "*".to_owned()),
             };
             let conditions = match self.need.service {

@@ -93,7 +93,7 @@ impl Need {
                 parameter: call.parameter("Name").map(str::to_owned),
                 ..About::default()
             },
-            Service::Sts | Service::Iam => About::default(),
+            Service::Sts | Service::Iam | Service::InstanceConnect => About::default(),
         };
         Self {
             service: call.service,

@@ -64,16 +64,25 @@ const SOURCE: Needed = ("s3:GetObject", On::Source, If::Always);
 const DELETE: Needed = ("s3:DeleteObject", On::Objects, If::NoVersion);
 const DELETE_VERSION: Needed = ("s3:DeleteObjectVersion", On::Objects, If::Version);
 
-/// Returns the actions of an operation of S3, Systems Manager or STS, or `None` if
-/// the program does not send it.
+/// Returns the actions of an operation of another service than EC2, or `None` if the
+/// program does not send it.
 pub(super) fn actions(service: Service, operation: &str) -> Option<&'static [Needed]> {
     Some(match service {
         Service::S3 => return of_s3(operation),
         Service::Ssm => return of_ssm(operation),
         Service::Iam => return of_iam(operation),
+        Service::InstanceConnect if operation == "SendSSHPublicKey" => {
+            &const {
+                [(
+                    "ec2-instance-connect:SendSSHPublicKey",
+                    On::Instances,
+                    If::Always,
+                )]
+            }
+        }
         // AWS allows it to everyone.
         Service::Sts if operation == "GetCallerIdentity" => &[],
-        Service::Ec2 | Service::Sts => return None,
+        Service::Ec2 | Service::Sts | Service::InstanceConnect => return None,
     })
 }
 

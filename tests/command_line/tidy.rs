@@ -48,8 +48,17 @@ fn modules_use_only_the_modules_listed_for_them() {
         (
             "cli",
             &[
-                "playbook", "page", "policy", "script", "context", "clients", "ledger", "report",
-                "error", "teardown",
+                "playbook",
+                "page",
+                "policy",
+                "primitives",
+                "script",
+                "context",
+                "clients",
+                "ledger",
+                "report",
+                "error",
+                "teardown",
             ],
         ),
         (

@@ -1,5 +1,6 @@
 //! Ends runs at every possible place, on the local cloud: afterwards `destroy`
-//! leaves nothing, and `resume` creates exactly one of each resource.
+//! leaves nothing, and `resume` creates exactly one of each resource. Runs are also
+//! stopped there until another machine has taken them over.
 //!
 //! Without a harness, so that the counts are printed. `AUTORUN_SWEEP` is
 //! `full` for every place, or the seed of a sample.
@@ -14,7 +15,7 @@ use support::cloud::LocalCloud;
 use support::{Lab, root};
 
 /// The arguments of sweep.py, and the number of places in a sample.
-const SWEEPS: [(&str, &str); 29] = [
+const SWEEPS: [(&str, &str); 32] = [
     ("crash --part destroy", "40"),
     ("crash --part resume", "25"),
     ("crash --part removal", "20"),
@@ -91,6 +92,9 @@ const SWEEPS: [(&str, &str); 29] = [
     ("crash --part destroy --shared", "12"),
     ("crash --part resume --shared", "10"),
     ("crash --part removal --shared", "6"),
+    ("contend --part run --shared", "12"),
+    ("contend --part removal --shared", "6"),
+    ("moves --playbook tests/crash/moved.rhai --shared", "6"),
 ];
 
 fn main() -> ExitCode {

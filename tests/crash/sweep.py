@@ -3,6 +3,9 @@
     sweep.py AUTORUN crash  [--part destroy|resume|removal] [--playbook FILE]
                             [--jobs N] [--only N,N..] [--sample N --seed TEXT]
     sweep.py AUTORUN faults [--jobs N] [--sample N --seed TEXT]
+    sweep.py AUTORUN contend --shared [--part run|removal] [--jobs N] [--only N,N..]
+                            [--sample N --seed TEXT]
+    sweep.py AUTORUN moves  --shared --playbook FILE [--jobs N] [--sample N --seed TEXT]
 
 `crash` counts the crash points of a run (before and after each request, each ledger
 commit, each command, copy and key file). Then, for each point, it ends a new run
@@ -12,6 +15,15 @@ Finally, `destroy` is killed at each of its own points, and a second `destroy` m
 succeed.
 
 `faults` does the same with every fault of the local cloud at every request.
+
+`contend` stops a run at each point by SIGSTOP, for longer than a client of a shared ledger
+may be silent. Another machine destroys or resumes it meanwhile. Then the first process
+continues: it must change nothing more, apart from a request that was on its way, and what
+the other one has left must stay as it is.
+The same is done with a `destroy` that is stopped at each of its points.
+
+`moves` kills `autorun ledger import`, `export` and `prune` at each of their points, and
+calls them again: no run may be lost, or be recorded twice.
 
 `--sample N` selects N of the points, or of the faults, by the seed. Other seeds
 select others, so that all are tested over time.
@@ -28,6 +40,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,6 +56,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LEDGER = "sweep-ledger"
 PLAYBOOK = ROOT / "tests/crash/sweep.rhai"
 GONE = {"terminated", "shutting-down"}
+# How many requests of a process may be on their way when it is stopped: their checks are
+# over, and they may be sent after it continues.
+AT_ONCE = 3
 
 
 class Wrong(Exception):
@@ -171,21 +187,55 @@ class Copy:
             }
         self.shared = shared
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="autorun-sweep-"))
+        self.data = self.home / "data"
+        # The directories whose files a removal removes.
+        self.kept = ["keys", "hosts"]
         self.call = [
             *[autorun, "--local", "--region", "eu-central-1", str(playbook)],
             *["--set", f"name={name}", *extra],
         ]
 
-    def _run(self, call, crash_at=None, log=None):
-        env = dict(self.env, AUTORUN_HOME=str(self.home / "data"), HOME=str(self.home))
+    def _env(self, crash_at=None, log=None):
+        env = dict(self.env, AUTORUN_HOME=str(self.data), HOME=str(self.home))
         if crash_at:
             env["AUTORUN_CRASH_AT"] = str(crash_at)
         if log:
             env["AUTORUN_CRASH_LOG"] = str(log)
+        return env
+
+    def _run(self, call, **how):
         return subprocess.run(
-            call, cwd=ROOT, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            timeout=300, check=False,
+            call, cwd=ROOT, env=self._env(**how), stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=300, check=False,
         )
+
+    def stopped(self, call, point):
+        """Starts a call that is stopped at a point. Returns it when it is, or has ended."""
+        output = open(self.home / "stopped", "w+")
+        process = subprocess.Popen(
+            call, cwd=ROOT, env=self._env(crash_at=point) | {"AUTORUN_CRASH_BY": "STOP"},
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=output,
+        )
+        process.output = output
+        end = time.monotonic() + 300
+        while not is_stopped(process.pid) and process.poll() is None:
+            if time.monotonic() > end:
+                process.kill()
+                raise Wrong(f"{call} neither stops at point {point} nor ends")
+            time.sleep(0.01)
+        return process
+
+    def go_beside(self):
+        """Continues on another machine, while this one may still work: only the private
+        keys and the recorded host keys are copied there."""
+        self.machines += 1
+        left, self.data = self.data, self.home / f"beside{self.machines}"
+        self.data.mkdir(mode=0o700)
+        for kept in ["keys", "hosts"]:
+            if (left / kept).exists():
+                shutil.copytree(left / kept, self.data / kept)
+        # A removal removes the key where the run has created it, not the copy.
+        self.kept = ["hosts"]
 
     def run(self, **how):
         return self._run(self.call, **how)
@@ -193,7 +243,7 @@ class Copy:
     def go_elsewhere(self):
         """Continues on another machine, if the ledger is shared: only the private
         keys and the recorded host keys are copied there."""
-        data = self.home / "data"
+        data = self.data
         if not self.shared or not data.exists():
             return
         self.machines += 1
@@ -205,7 +255,15 @@ class Copy:
 
     def destroy(self, **how):
         self.go_elsewhere()
-        return self._run([self.autorun, "destroy", "--all", "--yes"], **how)
+        return self._run(self.removal(), **how)
+
+    def expects(self, *words):
+        ended = self._run([self.autorun, *words])
+        if ended.returncode != 0:
+            raise Wrong(f"{self.name}: {words} exits {ended.returncode}\n{ended.stderr}")
+
+    def removal(self):
+        return [self.autorun, "destroy", "--all", "--yes"]
 
     def resume(self, **how):
         """Resumes the run, or runs it if the ledger has not recorded it."""
@@ -222,12 +280,20 @@ class Copy:
     def files(self):
         """Returns the local files that should be removed: keys, pins,
         half-written files."""
-        data = self.home / "data"
-        kept = ["keys", "hosts"]
-        return sorted(str(f) for k in kept for f in (data / k).glob("**/*") if f.is_file())
+        data = self.data
+        return sorted(str(f) for k in self.kept for f in (data / k).glob("**/*") if f.is_file())
 
     def close(self):
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+def is_stopped(pid):
+    """Whether a signal has stopped a process."""
+    try:
+        about = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return about.rpartition(")")[2].split()[0] == "T"
 
 
 def changes(operation):
@@ -395,6 +461,207 @@ class Sweep:
         expect_nothing(self.cloud, copy, f"`destroy` killed at point {point}")
         copy.close()
 
+    # Contenders
+
+    def contend(self):
+        log = pathlib.Path(tempfile.mkdtemp()) / "points"
+        copy = self.whole(log)
+        points = log.read_text().splitlines()
+        destroy_log = log.with_name("destroy")
+        copy.destroy(log=destroy_log)
+        ends = destroy_log.read_text().splitlines()
+        copy.close()
+        self.codes, self.late = {}, []
+        started = time.monotonic()
+        count = lambda points: self.options.only or range(1, len(points) + 1)
+        parts = {
+            "run": (self.contend_for_run, count(points)),
+            "removal": (self.contend_for_removal, count(ends)),
+        }
+        wanted = [self.options.part] if self.options.part else parts
+        jobs = []
+        for part in wanted:
+            job, places = parts[part]
+            jobs += [lambda n=n, job=job: job(n) for n in self.sample(part, places)]
+        self.each(jobs)
+        took = time.monotonic() - started
+        self.finish(
+            f"two contenders for a {' and a '.join(wanted)}: {len(jobs)} tried of {len(points)} "
+            f"points of a run and {len(ends)} of its removal: {self.reached} processes stopped, "
+            f"{self.ended_before} ended before their point; exit codes after they continued: "
+            f"{dict(sorted(self.codes.items()))}; {len(self.late)} changes after the other one "
+            f"{self.late}; {took:.0f} s"
+        )
+
+    def contend_for_run(self, point):
+        copy = self.copy(f"p{point}x")
+        old = copy.stopped(copy.call, point)
+        if not self.is_contended(old):
+            return self.end(copy, f"a run that ended before point {point}")
+        copy.go_beside()
+        runs = copy.ledger()
+        resumes = point % 2 == 0
+        why = f"stopped at point {point}, then {'resumed' if resumes else 'destroyed'} elsewhere"
+        # Without a record, there is nothing to contend for.
+        if runs and resumes:
+            other = copy._run([copy.autorun, "resume", runs[0]["run"]])
+        elif runs:
+            other = copy._run(copy.removal())
+        if runs and other.returncode != 0:
+            self.continued(old)
+            raise Wrong(f"{why}: the other one exits {other.returncode}\n{other.stderr}")
+        before = shape(self.cloud, copy.name)
+        if runs and before != (self.wanted if resumes else ({}, [])):
+            self.continued(old)
+            raise Wrong(f"{why}: there is {before}\n{other.stderr}")
+        messages = self.continued(old, runs and runs[0]["run"])
+        after = shape(self.cloud, copy.name)
+        if runs and after != before:
+            raise Wrong(f"{why}: then the first one has made {after} of {before}\n{messages}")
+        self.end(copy, why)
+
+    def contend_for_removal(self, point):
+        copy = self.copy(f"q{point}x")
+        ended = copy.run()
+        if ended.returncode != 0:
+            raise Wrong(f"exits {ended.returncode}\n{ended.stderr}")
+        run = copy.ledger()[0]["run"]
+        copy.go_beside()
+        old = copy.stopped(copy.removal(), point)
+        if not self.is_contended(old):
+            return self.end(copy, f"a removal that ended before point {point}")
+        copy.go_beside()
+        why = f"`destroy` stopped at point {point}, and another one"
+        other = copy._run(copy.removal())
+        left = self.cloud.things(copy.name)
+        if other.returncode != 0 or left:
+            self.continued(old)
+            raise Wrong(f"{why}: it exits {other.returncode} and left {left}\n{other.stderr}")
+        self.continued(old, run)
+        self.end(copy, why)
+
+    def is_contended(self, process):
+        with self.lock:
+            if is_stopped(process.pid):
+                self.reached += 1
+                return True
+            self.ended_before += 1
+            return False
+
+    def continued(self, process, run=None):
+        """Continues a stopped process and waits for its end. Counts the changes that the
+        cloud has made for it. Returns its messages."""
+        log = pathlib.Path(os.environ["AUTORUN_CLOUD_HOME"]) / "state/cloud.log"
+        so_far = log.stat().st_size
+        process.send_signal(signal.SIGCONT)
+        code = process.wait(timeout=300)
+        process.output.seek(0)
+        messages = process.output.read()
+        process.output.close()
+        with open(log) as lines:
+            lines.seek(so_far)
+            since = lines.read()
+        # The ledger's own objects are in this log as well.
+        own = ("PutObject",)
+        found = re.findall(rf"\b{run} (\w+) 20\d\b", since) if run else []
+        late = [operation for operation in found if changes(operation) and operation not in own]
+        with self.lock:
+            self.codes[code] = self.codes.get(code, 0) + 1
+            self.late += late
+        if len(late) > AT_ONCE or code not in (0, 1, 2, 4):
+            raise Wrong(f"after SIGCONT, it exits {code} and has changed {late}\n{messages}")
+        return messages
+
+    def end(self, copy, why):
+        expect_nothing(self.cloud, copy, why)
+        copy.close()
+
+    # Moves
+
+    def moves(self):
+        started = time.monotonic()
+        jobs, counts = [], {}
+        for what in (self.crash_of_import, self.crash_of_export, self.crash_of_prune):
+            name = what.__name__.removeprefix("crash_of_")
+            log = pathlib.Path(tempfile.mkdtemp()) / "points"
+            what(name[0], log=log)
+            counts[name] = len(log.read_text().splitlines())
+            points = self.sample(name, range(1, counts[name] + 1))
+            jobs += [lambda n=n, what=what: what(f"{n}", crash_at=n) for n in points]
+        self.each(jobs)
+        took = time.monotonic() - started
+        self.finish(
+            f"moves killed: {len(jobs)} tried of {counts} points: {self.reached} processes killed, "
+            f"{self.ended_before} ended before their point; {took:.0f} s"
+        )
+
+    def made(self, name, is_shared):
+        copy = self.copy(name)
+        if not is_shared:
+            copy.call = copy.call[:-2]  # without --ledger
+            copy.expects("ledger", "init")
+        ended = copy.run()
+        if ended.returncode != 0:
+            raise Wrong(f"{name}: exits {ended.returncode}\n{ended.stderr}")
+        [run] = copy.ledger()
+        return copy, run
+
+    def twice(self, copy, words, done, **how):
+        """Calls a command, which may be killed, and calls it again. The second one may refuse
+        what the first one has done."""
+        first = copy._run([copy.autorun, *words], **how)
+        if how.get("crash_at"):
+            self.killed(first)
+        elif first.returncode != 0:
+            raise Wrong(f"{words} exits {first.returncode}\n{first.stderr}")
+        again = copy._run([copy.autorun, *words])
+        if again.returncode != 0 and done not in " ".join(again.stderr.split()):
+            raise Wrong(f"{words} {how} again exits {again.returncode}\n{again.stderr}")
+
+    def crash_of_import(self, name, **how):
+        copy, run = self.made(f"i{name}x", is_shared=False)
+        self.twice(copy, ["ledger", "import", run["run"]], "already", **how)
+        here = copy.ledger()
+        copy.go_beside()
+        if not here == copy.ledger() == [run]:
+            raise Wrong(f"import {how}: {run} is {here} here, and {copy.ledger()} elsewhere")
+        copy.expects("ledger", "check")
+        self.end(copy, f"import {how}")
+
+    def crash_of_export(self, name, **how):
+        copy, run = self.made(f"o{name}x", is_shared=True)
+        self.twice(copy, ["ledger", "export", run["run"]], "on this machine alone", **how)
+        here = copy.ledger()
+        if here != [run]:
+            raise Wrong(f"export {how}: {run} is {here}")
+        copy.expects("ledger", "check")
+        data = copy.data
+        copy.go_beside()
+        elsewhere = copy._run([copy.autorun, "destroy", run["run"], "--yes"])
+        if elsewhere.returncode != 2 or "was exported" not in elsewhere.stderr:
+            raise Wrong(f"export {how}: another machine exits {elsewhere.returncode}\n{elsewhere.stderr}")
+        copy.data = data
+        # Another machine cannot work on it.
+        copy.shared = None
+        self.end(copy, f"export {how}")
+
+    def crash_of_prune(self, name, **how):
+        copy, run = self.made(f"k{name}x", is_shared=True)
+        copy.expects("destroy", run["run"], "--yes")
+        time.sleep(1.1)  # so that the run is older than a second
+        old = ["ledger", "prune", "--older-than", "1s", "--yes"]
+        self.twice(copy, old, "", **how)
+        if copy.ledger():
+            raise Wrong(f"prune {how} leaves {copy.ledger()}")
+        copy.go_beside()
+        if copy.ledger():
+            raise Wrong(f"prune {how} leaves {copy.ledger()} elsewhere")
+        left = [key for key in self.cloud.objects(LEDGER) if key.startswith(f"{copy.name}/run/")]
+        if left:
+            raise Wrong(f"prune {how} leaves {left}")
+        copy.expects("ledger", "check")
+        self.end(copy, f"prune {how}")
+
     # Faults
 
     def faults(self):
@@ -485,10 +752,10 @@ class Sweep:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("autorun")
-    parser.add_argument("what", choices=["crash", "faults"])
+    parser.add_argument("what", choices=["crash", "faults", "contend", "moves"])
     parser.add_argument("--playbook", type=pathlib.Path, default=PLAYBOOK)
     parser.add_argument("--jobs", type=int, default=6)
-    parser.add_argument("--part", choices=["destroy", "resume", "removal"])
+    parser.add_argument("--part", choices=["destroy", "resume", "removal", "run"])
     numbers = lambda text: [int(number) for number in text.split(",")]
     parser.add_argument("--only", type=numbers)
     parser.add_argument("--sample", type=int)

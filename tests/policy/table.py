@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # The resource types that playbooks can use. Policies never name the others.
 TYPES = {
+    "ec2-instance-connect": {"instance"},
     "ec2": {
         "elastic-ip", "fleet", "image", "instance", "internet-gateway", "key-pair",
         "launch-template", "natgateway", "network-interface", "route-table",
@@ -50,7 +51,7 @@ HEAD = """\
 def actions():
     """Returns the actions that the requests of the program need."""
     text = (ROOT / "src/policy/operations.rs").read_text()
-    named = set(re.findall(r'"((?:ec2|iam|kms|s3|ssm):[A-Za-z]+)"', text))
+    named = set(re.findall(r'"((?:ec2|ec2-instance-connect|iam|kms|s3|ssm):[A-Za-z]+)"', text))
     for file in (ROOT / "src/clients/ec2").glob("*.rs"):
         for method in re.findall(r"\bclient\s*\.\s*([a-z_]+)\(", file.read_text()):
             if method != "config":

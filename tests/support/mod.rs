@@ -154,7 +154,7 @@ impl Lab {
 }
 
 /// Writes a new ssh key pair to these files.
-fn new_key(file: &Path) {
+pub(crate) fn new_key(file: &Path) {
     let keygen = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f"])
         .arg(file)

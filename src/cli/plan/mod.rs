@@ -243,6 +243,7 @@ impl Plan {
             playbook,
             settled,
             store: stage.store()?,
+            sharing: None,
             run: run.clone(),
             report: report.silent(),
             on_error: OnError::Keep,

@@ -62,7 +62,7 @@ impl Lender for Borrower {
             let done = match call.service {
                 Service::Ec2 => self.borrow_searched(call).await,
                 Service::S3 => self.before_reading(call).await,
-                Service::Ssm | Service::Sts | Service::Iam => Ok(false),
+                Service::Ssm | Service::InstanceConnect | Service::Sts | Service::Iam => Ok(false),
             };
             self.note_failure(done);
         };
@@ -74,7 +74,7 @@ impl Lender for Borrower {
             let done = match call.service {
                 Service::Ec2 => self.borrow_named(call).await,
                 Service::S3 => self.borrow_from_s3(call).await,
-                Service::Ssm | Service::Sts | Service::Iam => Ok(false),
+                Service::Ssm | Service::InstanceConnect | Service::Sts | Service::Iam => Ok(false),
             };
             self.note_failure(done)
         };

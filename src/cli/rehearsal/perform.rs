@@ -110,7 +110,8 @@ pub(in crate::cli) fn rehearse(
         .mask()
         .keep_out_of_tags(attempt.run.about.tags.iter());
     checked.map_err(|e| shown(&e))?;
-    let ledger = attempt.begin()?.with_requests(requests);
+    let ledger = attempt.begin(&cancel).map_err(|e| shown(&e))?;
+    let ledger = ledger.with_requests(requests);
     let run = attempt.run.id.clone();
     let parts = Parts {
         runtime: runtime.handle().clone(),

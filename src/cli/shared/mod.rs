@@ -1,14 +1,15 @@
 //! The shared ledger: which one a command uses, and its bucket.
 
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
-use anyhow::bail;
+use anyhow::{Context as _, anyhow, bail};
 
 use super::args::{LedgerArgs, TargetArgs};
 use super::config::{self, Settings};
 use super::settings::{shown, store, user, warn};
 use super::target::options;
-use crate::clients::AwsOptions;
+use crate::clients::{AwsOptions, Fence};
 use crate::error::Result;
 use crate::ledger::{Periods, SharedLedger, Store};
 use crate::report::Reporter;
@@ -56,21 +57,43 @@ pub(super) fn read_shared(
     Ok(store.sharing(shared))
 }
 
-/// Makes a new run shared, if a shared ledger is configured: creates the ledger if
-/// needed, and reads what other machines have recorded.
-pub(super) fn share(
-    store: Store,
-    arguments: &LedgerArgs,
-    rehearses_on: Option<&AwsOptions>,
-    report: &Reporter,
-) -> anyhow::Result<Store> {
-    let Some(bucket) = bucket(arguments, rehearses_on, Some(report))? else {
-        return Ok(store);
-    };
-    let shared = SharedLedger::create(Arc::new(bucket), holder(), periods());
-    let store = store.sharing(shared.map_err(|e| shown(&e))?);
-    refresh(&store, "", Some(report))?;
-    Ok(store)
+/// The preparation of a shared ledger for a new run, on a thread of its own: the run can
+/// ask AWS who it is meanwhile.
+#[derive(Debug)]
+pub(super) struct Sharing(JoinHandle<anyhow::Result<()>>);
+
+impl Sharing {
+    /// Begins to make a new run of this playbook shared, if a shared ledger is configured:
+    /// creates the ledger if needed, and reads what other machines have recorded.
+    pub(super) fn begin(
+        store: &Store,
+        playbook: &str,
+        arguments: &LedgerArgs,
+        rehearses_on: Option<&AwsOptions>,
+        report: &Reporter,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(bucket) = bucket(arguments, rehearses_on, Some(report))? else {
+            return Ok(None);
+        };
+        let (store, playbook, report) = (store.clone(), playbook.to_owned(), report.clone());
+        let share = move || {
+            let client = (holder(), periods());
+            let shared = SharedLedger::create_for(&store, &playbook, Arc::new(bucket), client);
+            for warning in shared.map_err(|e| shown(&e))? {
+                report.warn(warning);
+            }
+            Ok(())
+        };
+        let thread = thread::Builder::new().name("ledger".to_owned());
+        let thread = thread.spawn(share).context("cannot start a thread")?;
+        Ok(Some(Self(thread)))
+    }
+
+    /// Waits until the run is shared.
+    pub(super) fn ended(self) -> anyhow::Result<()> {
+        let failed = |_| Err(anyhow!("the thread of the ledger has failed"));
+        self.0.join().unwrap_or_else(failed)
+    }
 }
 
 /// Returns the bucket of the shared ledger, for a command that needs one.
@@ -122,7 +145,11 @@ fn bucket(
         return Ok(None);
     };
     let options = match rehearses_on {
-        Some(options) => options.clone(),
+        // The ledger is written whoever works on the run.
+        Some(options) => AwsOptions {
+            fence: Fence::default(),
+            ..options.clone()
+        },
         None => own_options(&location)?,
     };
     Bucket::open(&location, options, report).map(Some)

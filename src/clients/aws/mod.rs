@@ -21,6 +21,7 @@ use super::attempts::{Attempts, Place, is_on_this_machine};
 use super::aws_error::no_cloud;
 use super::calls::{Listeners, Service};
 use super::checksums;
+use super::fence::Fence;
 use super::issued::Issued;
 use super::lending::{self, Lender};
 use super::read_only::ReadOnly;
@@ -79,6 +80,8 @@ pub struct AwsOptions {
     pub consistency: Option<Duration>,
     /// Who hears of the requests.
     pub listeners: Listeners,
+    /// Ends requests of a run that another machine has taken over.
+    pub fence: Fence,
     /// Who lends what only the user's account has, in a rehearsal.
     pub lender: Option<Arc<dyn Lender>>,
 }
@@ -109,6 +112,7 @@ pub(super) struct Aws {
     s3: OnceCell<aws_sdk_s3::Client>,
     payloads: Payloads,
     ssm: OnceCell<SignedService>,
+    connect: OnceCell<SignedService>,
     iam: OnceCell<SignedService>,
     /// Whether a code of a multi-factor device was needed and not to be had.
     lacks_code: AtomicBool,
@@ -137,6 +141,7 @@ impl Aws {
             ec2: OnceCell::new(),
             s3: OnceCell::new(),
             ssm: OnceCell::new(),
+            connect: OnceCell::new(),
             iam: OnceCell::new(),
             lacks_code: AtomicBool::default(),
             not_enabled: OnceLock::new(),
@@ -173,6 +178,7 @@ impl Aws {
                 }
                 #[cfg(feature = "crash-points")]
                 let ec2 = ec2.interceptor(super::crash_points::CrashPoints);
+                let ec2 = ec2.interceptor(self.options.fence.clone());
                 Ok(aws_sdk_ec2::Client::from_conf(ec2.build()))
             })
             .await
@@ -213,6 +219,7 @@ impl Aws {
                 }
                 #[cfg(feature = "crash-points")]
                 let s3 = s3.interceptor(super::crash_points::CrashPoints);
+                let s3 = s3.interceptor(self.options.fence.clone());
                 Ok(aws_sdk_s3::Client::from_conf(
                     s3.force_path_style(addressing.path_style).build(),
                 ))
@@ -313,6 +320,20 @@ impl Aws {
         self.ssm.get_or_try_init(create).await
     }
 
+    /// Returns EC2 Instance Connect in the region.
+    ///
+    /// Throws the same kinds as [`Self::ssm`].
+    pub(super) async fn instance_connect(&self) -> Result<&SignedService> {
+        let create = async || {
+            let region = self.region().await?;
+            let name = Service::InstanceConnect.as_str();
+            let aws = format!("https://{name}.{region}.{}", domain(&region));
+            self.signed_service(name, "EC2 Instance Connect", (&aws, &region))
+                .await
+        };
+        self.connect.get_or_try_init(create).await
+    }
+
     /// Returns IAM and the name of the partition.
     ///
     /// Throws the same kinds as [`Self::ssm`].
@@ -351,6 +372,7 @@ impl Aws {
             region,
             local: self.options.local_network,
             certificates: loaded.certificates.as_deref(),
+            fence: &self.options.fence,
         };
         let app_name = self.options.app_name.as_deref().unwrap_or("autorun");
         SignedService::new(name, &location, &loaded.sdk, app_name)

@@ -159,8 +159,8 @@ fn cancelled() -> Failure {
     }
 }
 
-/// Returns code and message of an error answer.
-fn reason(answer: &Value) -> (String, String) {
+/// Returns code and message of an error answer in JSON.
+pub(super) fn reason(answer: &Value) -> (String, String) {
     // AWS's services write the member with either letter.
     let message = answer["message"].as_str().or(answer["Message"].as_str());
     let code = answer["__type"].as_str().unwrap_or_default();

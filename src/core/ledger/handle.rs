@@ -1,8 +1,9 @@
 //! The ledger of one run, for the functions that create and remove resources.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rusqlite::Connection;
+use tokio_util::sync::CancellationToken;
 
 use super::change::{Change, Ended};
 use super::clock::Millis;
@@ -120,6 +121,34 @@ impl Ledger {
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
         self.journal.as_ref().and_then(|journal| journal.failure())
+    }
+
+    /// Checks that no other machine has taken over the run, if it is shared. Usually, this
+    /// takes no request.
+    ///
+    /// Fails like [`Self::commit`], and then nothing more is written.
+    pub fn may_act(&self) -> Result<()> {
+        self.journal
+            .as_ref()
+            .map_or(Ok(()), |journal| journal.ensure())
+    }
+
+    /// Returns [`Self::may_act`] for others, who do not keep the run locked.
+    #[must_use]
+    pub fn check_of_lease(&self) -> impl Fn() -> Result<()> + Send + Sync + 'static {
+        let journal = self.journal.as_ref().map(Arc::downgrade);
+        move || {
+            let journal = journal.as_ref().and_then(Weak::upgrade);
+            journal.map_or(Ok(()), |journal| journal.ensure())
+        }
+    }
+
+    /// Continues to wait for the store of a shared ledger although the run was stopped:
+    /// what it has created is removed.
+    pub fn continue_after_stop(&self) {
+        if let Some(shared) = self.store.shared() {
+            shared.stop_with(CancellationToken::new());
+        }
     }
 
     /// Returns the ledger with the names and values of the secret variables.

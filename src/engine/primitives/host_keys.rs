@@ -18,13 +18,42 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::clients::Pace;
 use crate::clients::ssh::{Host, KeyTypes, Offered, Pin, is_fingerprint};
+use crate::clients::{Clients, Pace};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
+use crate::report::Reporter;
 
 /// How long to wait for the host key that an instance offers.
 const ANSWER: Duration = Duration::from_secs(15);
+
+/// What reaches an instance and its console.
+#[derive(Clone, Copy, Debug)]
+pub struct WayTo<'a> {
+    /// The clients of the instance's account.
+    pub clients: &'a Clients,
+    /// Where the keys are logged.
+    pub report: &'a Reporter,
+}
+
+impl<'a> From<&'a Context> for WayTo<'a> {
+    fn from(cx: &'a Context) -> Self {
+        Self {
+            clients: &cx.clients,
+            report: &cx.report,
+        }
+    }
+}
+
+/// Pins the host key of an instance before a login, if no login from this machine has done
+/// so. Warns if the key cannot be compared with the console.
+pub async fn pin_before_login(way: WayTo<'_>, host: &Host, id: &str) -> Result<()> {
+    if way.clients.ssh().pin(id)?.is_some() {
+        return Ok(());
+    }
+    pin_first_key(way, host, id).await?;
+    compare_or_warn(way, host, id).await
+}
 
 /// Value of `host_key` in the map of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -61,7 +90,8 @@ pub(super) enum Compared {
 
 /// Pins and logs the key that an instance offers first. Until the key has been
 /// compared with the console, only readiness probes use it.
-pub(super) async fn pin_first_key(cx: &Context, host: &Host, id: &str) -> Result<()> {
+pub(super) async fn pin_first_key(cx: impl Into<WayTo<'_>>, host: &Host, id: &str) -> Result<()> {
+    let cx = cx.into();
     if cx.clients.ssh().pin(id)?.is_some() {
         return Ok(());
     }
@@ -86,7 +116,8 @@ fn pin_of(offered: &Offered, verified: bool) -> Pin {
 /// Compares a pinned key with the keys that the console shows now.
 ///
 /// Fails with [`ErrorKind::HostKeyChanged`] if the console shows other keys.
-pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compared> {
+pub(super) async fn compare(cx: impl Into<WayTo<'_>>, host: &Host, id: &str) -> Result<Compared> {
+    let cx = cx.into();
     let Some(pin) = cx.clients.ssh().pin(id)? else {
         return Ok(Compared::NotYet("no key has been seen yet".to_owned()));
     };
@@ -117,7 +148,8 @@ pub(super) async fn compare(cx: &Context, host: &Host, id: &str) -> Result<Compa
 
 /// Compares a pinned key before it is used for work. Warns once per instance if
 /// the key cannot be compared.
-pub(super) async fn compare_or_warn(cx: &Context, host: &Host, id: &str) -> Result<()> {
+pub(super) async fn compare_or_warn(cx: impl Into<WayTo<'_>>, host: &Host, id: &str) -> Result<()> {
+    let cx = cx.into();
     let ssh = cx.clients.ssh();
     let known = ssh.pin(id)?.is_some_and(|pin| pin.verified);
     if known || ssh.logged_unverified(id) {
@@ -160,7 +192,7 @@ struct Shown {
 /// Marks the pinned key as verified if the console shows it. If the console shows
 /// keys of other types only, the host must offer a key of one of these types.
 async fn compare_pin(
-    cx: &Context,
+    cx: WayTo<'_>,
     host: &Host,
     id: &str,
     pin: &Pin,
@@ -194,7 +226,7 @@ async fn compare_pin(
     }
 }
 
-fn verified_as(cx: &Context, id: &str, pin: &Pin) -> Result<()> {
+fn verified_as(cx: WayTo<'_>, id: &str, pin: &Pin) -> Result<()> {
     cx.report.info(format!(
         "verified the ssh host key of {id} by its console output"
     ));

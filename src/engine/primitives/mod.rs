@@ -74,6 +74,7 @@ pub use families::{
     ALLOWS_AGAIN, FAMILIES, Family, LAUNCHES, Realm, arities, declared, family_of, is_aws_function,
     is_function, names, realms,
 };
+pub use host_keys::{WayTo, pin_before_login};
 
 /// Refuses a secret in a text that others can read: users of the AWS account, of a
 /// host or of this machine. `what` names the text in the error.

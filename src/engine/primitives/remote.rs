@@ -293,6 +293,7 @@ async fn ssh_exec(
     let targets = Targets::resolve(cx, servers).await?;
     step.begin()?;
     crash::reached("before a command");
+    cx.ledger.may_act()?;
     let done = on_each(cx, targets, options.fanout(), async |cx, host| {
         run_on(cx, host, command, options.clone()).await
     });

@@ -7,7 +7,7 @@ use super::refusal::Result;
 use super::vpc::{acls, dhcp_options, gateways, nat, route_tables, routes, subnets, vpcs};
 use super::xml::Xml;
 use super::{
-    absent, account_settings, attributes, console, create_fleet, credits, ebs_encryption,
+    absent, account_settings, attributes, connect, console, create_fleet, credits, ebs_encryption,
     elastic_ips, group_uses, groups, iam, image_attributes, image_sources, images,
     instance_profiles, instance_types, instances, key_pairs, launch, launch_templates, monitoring,
     network, network_interfaces, options, own_images, regions, rule_changes, snapshots, ssm, sts,
@@ -334,13 +334,15 @@ pub(super) fn find(name: &str) -> Option<Action> {
         .or_else(|| absent::find(name))
 }
 
-/// Returns AWS's names of the actions of EC2, IAM, STS and Systems Manager.
+/// Returns AWS's names of the actions of EC2, IAM, STS, Systems Manager and EC2 Instance
+/// Connect.
 pub(crate) fn actions() -> impl Iterator<Item = &'static str> {
     let ec2 = ACTIONS.iter().map(|(name, _)| *name);
     ec2.chain(absent::actions())
         .chain(iam::actions())
         .chain(sts::ACTIONS)
         .chain(ssm::operations())
+        .chain(connect::operations())
 }
 
 /// Returns AWS's names of the actions of EC2.

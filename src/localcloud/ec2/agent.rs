@@ -8,9 +8,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 
+use super::connect::PushedKey;
 use super::machines::Machines;
 use super::ssm::{Agent, Captured, End, Finished, Order};
 use crate::machine::{AgentFault, Ended, Execution, Running};
+use crate::sshd::PUSHED_KEYS;
 
 /// The working directory of the agent, and so that of a script that names none.
 const DIRECTORY: &str = "/usr/bin";
@@ -37,6 +39,28 @@ impl Machines {
         let machine = self.machine(id);
         let machine = machine.ok_or_else(|| io::Error::other("the instance does not run"))?;
         machine.dial(port).await
+    }
+
+    /// Lets an instance accept a key.
+    pub(super) async fn push_key(&self, id: &str, key: PushedKey) -> io::Result<()> {
+        let machine = self.machine(id);
+        let machine = machine.ok_or_else(|| io::Error::other("the instance does not run"))?;
+        let PushedKey { user, line } = key;
+        let unique = rand::random::<u64>();
+        let pushed = Execution {
+            directory: format!("{PUSHED_KEYS}/{unique:016x}"),
+            working_directory: "/".to_owned(),
+            environment: Vec::new(),
+            script: format!(
+                "umask 077; cd {PUSHED_KEYS} && echo '{line}' >>'{user}' && rm -r {unique:016x}"
+            ),
+            seconds: 10,
+        };
+        let running = machine.execute(pushed).await?;
+        match running.ended().await {
+            Some(Ended::Exited { status: 0 }) => Ok(()),
+            other => Err(io::Error::other(format!("{other:?}"))),
+        }
     }
 
     /// Runs a script in an instance until it ends or is cancelled.

@@ -4,6 +4,7 @@
 use hyper::http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
 
+use super::connect::SERVICE as CONNECT;
 use super::refusal::{Refusal, Result};
 use crate::query::Query;
 use crate::signature::{self, Fault, Flaw, Keys, Service, Signed, Validity};
@@ -39,18 +40,22 @@ fn own_words(service: &str, fault: &Fault, now: Timestamp) -> Option<Refusal> {
             "The security token included in the request is expired".to_owned(),
         ),
         ("iam" | "sts", Fault::Skewed(date)) => ("SignatureDoesNotMatch", skewed(date, now)),
-        ("ssm", Fault::UnknownKey | Fault::Token) => (
+        ("ssm" | CONNECT, Fault::UnknownKey | Fault::Token) => (
             "UnrecognizedClientException",
             "The security token included in the request is invalid.".to_owned(),
         ),
-        ("ssm", Fault::TokenExpired) => (
+        ("ssm" | CONNECT, Fault::TokenExpired) => (
             "ExpiredTokenException",
             "The security token included in the request is expired".to_owned(),
         ),
-        ("ssm", Fault::Skewed(date)) => ("InvalidSignatureException", skewed(date, now)),
+        ("ssm" | CONNECT, Fault::Skewed(date)) => ("InvalidSignatureException", skewed(date, now)),
         _ => return None,
     };
-    let status = if service == "ssm" { 400 } else { 403 };
+    let status = if matches!(service, "ssm" | CONNECT) {
+        400
+    } else {
+        403
+    };
     Some(Refusal::new(code, message).status(status))
 }
 

@@ -26,6 +26,7 @@ mod boot;
 mod call;
 mod capacity;
 mod catalogue;
+mod connect;
 mod console;
 mod create_fleet;
 mod credits;
@@ -104,6 +105,7 @@ pub(crate) use actions::actions;
 pub(crate) use answer::{Answer, action_of, refused_by};
 pub(crate) use authentication::authenticate;
 pub(crate) use call::{CONSISTENCY_SECONDS, CloudInfo};
+pub(crate) use connect::{SERVICE as CONNECT, operation as connect_operation};
 pub(crate) use lent::Lent;
 #[cfg(target_os = "linux")]
 pub(crate) use machines::Machines;

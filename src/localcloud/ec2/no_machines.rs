@@ -3,6 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::call::{Consoles, Effect};
+use super::connect::PushedKey;
 use super::ssm::{Agent, Finished, Order};
 use crate::faults::Plans;
 
@@ -23,6 +24,10 @@ impl Machines {
     }
 
     pub(super) fn agent(&self, _: &str) -> Agent {
+        match *self {}
+    }
+
+    pub(super) async fn push_key(&self, _: &str, _: PushedKey) -> std::io::Result<()> {
         match *self {}
     }
 

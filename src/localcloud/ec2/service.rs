@@ -11,6 +11,7 @@ use s3s::Body;
 use super::Machines;
 use super::answer::{Answer, refused};
 use super::call::{Call, Consoles};
+use super::connect;
 use super::filters::check_ids;
 use super::ids::new_request_id;
 use super::lent::Lent;
@@ -291,6 +292,20 @@ impl Ec2 {
             cloud: &self.0.managed,
         };
         match ssm::answer(&request) {
+            Ok(answer) => (200, answer),
+            Err(refusal) => (refusal.status, ssm::refused(&refusal)),
+        }
+    }
+
+    /// Answers a request to EC2 Instance Connect: HTTP status and JSON.
+    pub(crate) async fn answer_connect(
+        &self,
+        place: (&str, &str),
+        body: &[u8],
+        sender: Sender<'_>,
+    ) -> (u16, serde_json::Value) {
+        let machines = self.0.machines.as_ref();
+        match connect::answer(&self.0.store, machines, place, body, sender).await {
             Ok(answer) => (200, answer),
             Err(refusal) => (refusal.status, ssm::refused(&refusal)),
         }

@@ -108,7 +108,7 @@ pub(crate) struct Scope {
 pub(crate) enum Service<'a> {
     /// S3: a header declares how the body is signed.
     S3,
-    /// EC2, IAM, STS or Systems Manager: the signature covers the digest of the whole body.
+    /// Another service: the signature covers the digest of the whole body.
     Query { body: &'a [u8] },
 }
 
@@ -116,7 +116,9 @@ impl Service<'_> {
     fn is_named(self, name: &str) -> bool {
         match self {
             Self::S3 => name == "s3",
-            Self::Query { .. } => matches!(name, "ec2" | "iam" | "sts" | "ssm"),
+            Self::Query { .. } => {
+                matches!(name, "ec2" | "iam" | "sts" | "ssm" | "ec2-instance-connect")
+            }
         }
     }
 }

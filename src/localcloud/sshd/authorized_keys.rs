@@ -1,13 +1,14 @@
 //! The keys that may log in as a user.
 //!
 //! The file is read at each login, so that an added or removed key takes effect at
-//! once. As in OpenSSH, the file is ignored if another user could have written it.
+//! once. As in OpenSSH, the file is ignored if another user could have written it. EC2
+//! Instance Connect adds keys in files of its own.
 
 use std::fs::Metadata;
 use std::io::Read;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use russh::keys::PublicKey;
 
@@ -15,16 +16,18 @@ use super::super::accounts::Account;
 use super::super::files;
 use super::key_options::{self, Grant};
 
+/// The directory with the keys from EC2 Instance Connect, in a file for each user.
+pub(crate) const PUSHED_KEYS: &str = "/run/ec2-instance-connect";
+
 /// Returns what `key` may do as `account` from the address `client`, or `None` if
 /// it may not log in.
 pub(super) fn grant(account: &Account, key: &PublicKey, client: IpAddr) -> Option<Grant> {
-    let text = match read(account) {
-        Ok(text) => text,
-        Err(reason) => {
-            log::debug!("ssh: ignored the keys of {}: {reason}", account.name);
-            return None;
-        }
-    };
+    let mut text = read(account).unwrap_or_else(|reason| {
+        log::debug!("ssh: ignored the keys of {}: {reason}", account.name);
+        String::new()
+    });
+    text.push('\n');
+    text.push_str(&pushed(account));
     text.lines()
         .filter_map(|line| entry(line, key))
         .find_map(|options| match key_options::parse(options, client) {
@@ -54,6 +57,20 @@ fn read(account: &Account) -> Result<String, String> {
         .read_to_end(&mut text)
         .map_err(failed)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Returns the keys from EC2 Instance Connect. Only root can write them.
+fn pushed(account: &Account) -> String {
+    let path: PathBuf = [PUSHED_KEYS, &account.name].iter().collect();
+    let mut text = Vec::new();
+    let read = files::open(&path).and_then(|(file, found)| match found.uid() {
+        0 => file.take(files::MOST).read_to_end(&mut text),
+        _ => Ok(0),
+    });
+    match read {
+        Ok(_) => String::from_utf8_lossy(&text).into_owned(),
+        Err(_) => String::new(),
+    }
 }
 
 fn only_owner_writes(path: &Path, found: &Metadata, account: &Account) -> Result<(), String> {

@@ -31,6 +31,7 @@ mod signals;
 mod terminal;
 mod transport;
 
+pub(crate) use authorized_keys::PUSHED_KEYS;
 pub(crate) use serve::{Config, serve};
 pub(crate) use settings::Reaper;
 pub(crate) use sftp::sftp_server;

@@ -67,7 +67,8 @@ class Table:
     def __init__(self, service):
         self.rows = {}
         self.used = set()
-        for file in sorted(HERE.glob(f"{service}*.toml")):
+        name = service.removeprefix("ec2-instance-")
+        for file in sorted(HERE.glob(f"{name}*.toml")):
             for side, shapes in tomllib.loads(file.read_text()).items():
                 for shape, classes in shapes.items():
                     self.read(file, side, shape, classes)

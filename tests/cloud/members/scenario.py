@@ -9,10 +9,11 @@ import boto3
 from botocore.exceptions import ClientError
 
 import commands
+import logins
 import proofs
 from proofs import RUN, clean_up_iam
 
-SERVICES = ["ec2", "iam", "sts", "ssm"]
+SERVICES = ["ec2", "iam", "sts", "ssm", "ec2-instance-connect"]
 
 # Members that AWS requires although its model does not say so, by structure.
 ALSO = {
@@ -1000,6 +1001,8 @@ def play(service, client):
         client.get_parameters_by_path(Path="/aws/service", Recursive=True)
         live = {"Name": PARAMETER, "Names": PARAMETER, "Path": "/aws/service", "MaxResults": 5,
                 **commands.commands(client)}
+    if service == "ec2-instance-connect":
+        live = logins.logins(client)
     return live
 
 
@@ -1009,6 +1012,8 @@ def clean_up(service, client):
         clean_up_iam(client)
     if service == "ssm":
         commands.clean_up()
+    if service == "ec2-instance-connect":
+        logins.clean_up()
     if service != "ec2":
         return
     for image in client.describe_images(Owners=["self"])["Images"]:

@@ -17,6 +17,8 @@ use crate::support::cloud::LocalCloud;
 use crate::support::{Autorun, Ended, Lab, signal, started};
 
 mod commands;
+mod own_keys;
+mod waiting;
 
 /// Milliseconds that count as a second in the periods of a lease: a client counts as
 /// dead after 90 of these.

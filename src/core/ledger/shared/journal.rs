@@ -15,6 +15,7 @@ use super::entry::{Entry, Position};
 use super::keeper::{Keeper, unusable};
 use super::lease::Periods;
 use super::objects::{Objects, Put, is_final};
+use super::stop::Stop;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::ledger::change::Change;
@@ -37,6 +38,7 @@ struct Writer {
     objects: Arc<dyn Objects>,
     run: String,
     periods: Periods,
+    stop: Stop,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -81,6 +83,7 @@ impl Journal {
             objects,
             run: run.to_owned(),
             periods: keeper.periods(),
+            stop: keeper.stop(),
             state: Mutex::new(State {
                 keeper: Some(keeper),
                 committed: unsent.last().map_or(0, |(number, _)| *number),
@@ -138,12 +141,19 @@ impl Journal {
         if state.sent < wanted {
             return Err(Error::cancelled());
         }
-        let keeper = state.keeper.clone();
         drop(state);
-        let Some(keeper) = keeper else { return Ok(()) };
-        let ensured = keeper.ensure();
+        self.ensure()
+    }
+
+    /// Waits until the lease certainly counts, usually not at all. After a failure, nothing
+    /// more is written.
+    pub(in crate::ledger) fn ensure(&self) -> Result<()> {
+        let keeper = self.writer.state().keeper.clone();
+        let ensured = keeper.map_or(Ok(()), |keeper| keeper.ensure());
         if let Err(error) = &ensured {
             self.writer.state().failed = Some(error.clone());
+            // The thread does not wait for changes any more.
+            self.writer.changed.notify_all();
         }
         ensured
     }
@@ -175,7 +185,9 @@ impl Journal {
         if let Some(thread) = thread {
             let _ = thread.join();
         }
-        drop(self.writer.state().keeper.take());
+        // The summary is written meanwhile, so the state is not locked.
+        let keeper = self.writer.state().keeper.take();
+        drop(keeper);
     }
 }
 
@@ -257,7 +269,7 @@ impl Writer {
         })
     }
 
-    /// Writes an object that must not exist.
+    /// Writes an object that must not exist. A process that is to stop does not try again.
     fn put(&self, key: &str, body: &[u8]) -> Result<()> {
         let end = elapsed() + self.periods.patience;
         loop {
@@ -274,10 +286,10 @@ impl Writer {
                 Err(error) => Some(error),
             };
             let is_final = failed.as_ref().is_some_and(is_final);
-            if is_final || elapsed() >= end {
+            if is_final || elapsed() >= end || failed.is_some() && self.stop.is_wanted() {
                 return Err(unusable(self.objects.place(), failed.as_ref()));
             }
-            thread::sleep(self.periods.retry);
+            self.stop.sleep(self.periods.retry);
         }
     }
 

@@ -1,19 +1,25 @@
 //! Takes a lease in the store, and writes it again in time, on a thread of its own.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Wake;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::elapsed::elapsed;
 use super::holder::HolderLock;
 use super::lease::{Answer, Lease, Periods, Phase, Record, Request, Step};
-use super::objects::{Objects, Put, is_final};
+use super::objects::{Object, Objects, Put, is_final};
+use super::stop::{Alarm, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::store::Store;
 use crate::report::Reporter;
 
 /// How long to wait until the lease is released.
 const RELEASES_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long to wait for the answer to a write that may have taken the lease, if it is
+/// not wanted any more.
+const GIVES_UP_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the lease is about, for messages.
 #[derive(Clone, Debug)]
@@ -32,6 +38,7 @@ pub(super) struct Subject {
 pub(super) struct Keeper {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    _alarm: Alarm,
 }
 
 #[derive(Debug)]
@@ -39,6 +46,9 @@ struct Shared {
     objects: Arc<dyn Objects>,
     subject: Subject,
     periods: Periods,
+    stop: Stop,
+    /// The answer to the first read, if it was sent together with another request.
+    ahead: Mutex<Option<Result<Option<Object>>>>,
     /// Held as long as a thread of this process can write the lease.
     lock: HolderLock,
     state: Mutex<State>,
@@ -56,17 +66,22 @@ struct State {
 }
 
 impl Keeper {
-    /// Takes a lease. Waits until it is clear whether its last holder is alive.
+    /// Takes a lease. Waits until it is clear whether its last holder is alive. `known` is
+    /// the lease as it was a moment ago, if that is known.
     ///
     /// Fails with [`ErrorKind::AlreadyExists`] if another client holds it and is alive,
-    /// and with the error of the store if that does not answer.
+    /// with [`ErrorKind::Cancelled`] as soon as `stop` wants it, and with the error of
+    /// the store if that does not answer.
     pub(super) fn take(
         store: &Store,
         objects: Arc<dyn Objects>,
-        subject: Subject,
-        periods: Periods,
+        (subject, known): (Subject, Option<Object>),
+        (periods, stop): (Periods, &Stop),
         report: &Reporter,
     ) -> Result<Arc<Self>> {
+        if stop.is_wanted() {
+            return Err(Error::cancelled());
+        }
         let nonce = format!("{:032x}", rand::random::<u128>());
         let lock = HolderLock::take(store, &nonce)?;
         let own = Record {
@@ -76,29 +91,38 @@ impl Keeper {
             holder: subject.holder.clone(),
             ..Record::of_client(nonce)
         };
+        let lease = Lease::new(own, periods);
+        let lease = match known {
+            Some(_) => lease.that_exists(),
+            None => lease,
+        };
         let shared = Arc::new(Shared {
             objects,
             subject,
             periods,
+            stop: stop.clone(),
+            ahead: Mutex::new(known.map(|known| Ok(Some(known)))),
             lock,
             state: Mutex::new(State {
-                lease: Lease::new(own, periods),
+                lease,
                 error: None,
                 silent_since: None,
                 gone: false,
             }),
             changed: Condvar::new(),
         });
-        shared.seek(report)?;
         let works = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("lease".to_owned())
             .spawn(move || works.keep())
             .map_err(|e| Error::internal(format!("cannot start a thread: {e}")))?;
-        Ok(Arc::new(Self {
+        let keeper = Self {
+            _alarm: stop.wakes(&shared),
             shared,
             thread: Mutex::new(Some(thread)),
-        }))
+        };
+        keeper.shared.taken(report)?;
+        Ok(Arc::new(keeper))
     }
 
     /// Returns the generation of the lease.
@@ -108,6 +132,10 @@ impl Keeper {
 
     pub(super) fn periods(&self) -> Periods {
         self.shared.periods
+    }
+
+    pub(super) fn stop(&self) -> Stop {
+        self.shared.stop.clone()
     }
 
     /// Waits until the lease certainly counts, usually not at all.
@@ -127,6 +155,9 @@ impl Keeper {
             if now >= end {
                 return Err(self.shared.silent(&state));
             }
+            if self.shared.stop.is_wanted() {
+                return Err(Error::cancelled());
+            }
             state.lease.hurry(now);
             self.shared.changed.notify_all();
             state = self.shared.wait(state, end.saturating_sub(now));
@@ -144,9 +175,14 @@ impl Keeper {
             return;
         };
         let mut state = self.shared.state();
+        let limit = if state.lease.seeks() {
+            GIVES_UP_WITHIN
+        } else {
+            RELEASES_WITHIN
+        };
         state.lease.release(elapsed());
         self.shared.changed.notify_all();
-        let end = elapsed() + RELEASES_WITHIN;
+        let end = elapsed() + limit;
         while !state.gone && elapsed() < end {
             state = self.shared.wait(state, end.saturating_sub(elapsed()));
         }
@@ -164,6 +200,15 @@ impl Drop for Keeper {
     }
 }
 
+/// Wakes the threads that wait for a change.
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        // A thread that has looked at `stop` already waits then.
+        drop(self.state());
+        self.changed.notify_all();
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -174,23 +219,20 @@ impl Shared {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Works until the lease is taken.
-    fn seek(&self, report: &Reporter) -> Result<()> {
-        let mut is_reported = false;
+    /// Waits until the lease is taken.
+    fn taken(&self, report: &Reporter) -> Result<()> {
+        let mut shown = None;
+        let mut state = self.state();
         loop {
-            let step = self.state().lease.next(elapsed());
-            match step {
-                Step::Send(request) => self.send(request),
-                Step::Wait(until) => thread::sleep(until.saturating_sub(elapsed())),
-                Step::Nothing => {}
-            }
-            let state = self.state();
             match state.lease.phase() {
                 Phase::Holding => return Ok(()),
                 Phase::Seeking => {}
                 Phase::Busy | Phase::Checking | Phase::Lost | Phase::Released => {
                     return Err(self.busy(&state));
                 }
+            }
+            if self.stop.is_wanted() {
+                return Err(Error::cancelled());
             }
             let silent = state
                 .silent_since
@@ -200,26 +242,29 @@ impl Shared {
             {
                 return Err(self.silent(&state));
             }
-            if let Some(other) = state
-                .lease
-                .other()
-                .filter(|other| !is_reported && !other.released)
-            {
-                is_reported = true;
-                report.info(format!(
-                    "run {} of `{}` may be in progress ({}): waiting at most {} s for a sign of \
-                     life",
-                    other.run,
-                    self.subject.playbook,
-                    other.holder,
-                    self.periods.takeover.as_secs()
-                ));
+            if let Some(other) = state.lease.awaited().filter(|_| shown.is_none()) {
+                shown = Some(self.show_wait(other, report));
             }
+            state = self.wait(state, self.periods.look);
         }
+    }
+
+    /// Says for whom this client waits. The terminal shows it until the returned value is
+    /// dropped.
+    fn show_wait(&self, other: &Record, report: &Reporter) -> Reporter {
+        let limit = self.periods.takeover.as_secs();
+        report.info(format!(
+            "waiting {limit} s for a sign of life of run {}:\n  {}",
+            other.run, other.holder
+        ));
+        let shown = report.working(&format!("waiting for run {}", other.run));
+        shown.doing(&format!("at most {limit} s"));
+        shown
     }
 
     /// Works until the lease is released or lost.
     fn keep(&self) {
+        self.begin();
         let mut state = self.state();
         loop {
             match state.lease.next(elapsed()) {
@@ -237,6 +282,24 @@ impl Shared {
         state.gone = true;
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Sends the first request. If it is a write, the lease is read at the same time: the
+    /// client needs its content next if the write is refused. An answer that is a moment
+    /// old does no harm, because every write has a condition.
+    fn begin(&self) {
+        let step = self.state().lease.next(elapsed());
+        match step {
+            Step::Send(request @ Request::Create(_)) => thread::scope(|scope| {
+                scope.spawn(|| {
+                    let read = self.objects.read(&self.subject.key);
+                    *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+                });
+                self.send(request);
+            }),
+            Step::Send(request) => self.send(request),
+            Step::Wait(_) | Step::Nothing => {}
+        }
     }
 
     /// Sends a request, and those that follow from its answer.
@@ -271,7 +334,12 @@ impl Shared {
         };
         let put = match request {
             Request::Read => {
-                return match self.objects.read(key)? {
+                let ahead = self
+                    .ahead
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                return match ahead.unwrap_or_else(|| self.objects.read(key))? {
                     None => Ok(Answer::Missing),
                     Some(object) => {
                         let record = read_record(self.objects.place(), key, &object.body)?;

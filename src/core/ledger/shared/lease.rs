@@ -1,7 +1,8 @@
 //! The lease as a state machine without I/O: who may work under a name.
 //!
 //! The lease is one object. A client takes it with `If-None-Match: *`, or replaces it
-//! with `If-Match`. It writes the lease again every 20 s, and each time the object gets
+//! with `If-Match`; a client that knows nothing of the lease tries the former first. It
+//! writes the lease again every 20 s, and each time the object gets
 //! another ETag. No wall clocks are compared: a client may take over the lease only
 //! when it has itself seen the same ETag for 90 s of its own clock. A holder counts its
 //! own 60 s from the moment at which it *sent* its last successful write, so it stops
@@ -181,6 +182,8 @@ pub(super) struct Lease {
     valid_from: Option<Duration>,
     /// Another client's record, for messages.
     other: Option<Record>,
+    /// Whether to write the lease without a look at it: often, it does not exist.
+    guesses: bool,
     ends: bool,
 }
 
@@ -204,7 +207,17 @@ impl Lease {
             held: None,
             valid_from: None,
             other: None,
+            guesses: true,
             ends: false,
+        }
+    }
+
+    /// Reads the lease before it writes it, because the lease is known to exist.
+    #[must_use]
+    pub(super) fn that_exists(self) -> Self {
+        Self {
+            guesses: false,
+            ..self
         }
     }
 
@@ -220,6 +233,20 @@ impl Lease {
         let held = matches!(self.phase, Phase::Holding | Phase::Checking);
         let from = self.valid_from.filter(|_| held && !self.ends);
         from.is_some_and(|from| now < from + self.periods.valid)
+    }
+
+    /// Returns whether this client does not hold the lease, and may only have taken it
+    /// with a write that is on its way.
+    #[must_use]
+    pub(super) fn seeks(&self) -> bool {
+        self.phase == Phase::Seeking
+    }
+
+    /// Returns the record for whose change this client waits.
+    #[must_use]
+    pub(super) fn awaited(&self) -> Option<&Record> {
+        let waits = self.phase == Phase::Seeking && self.seen.is_some();
+        self.other.as_ref().filter(|_| waits)
     }
 
     /// Returns the generation of the lease that this client holds.
@@ -252,6 +279,8 @@ impl Lease {
         self.ends = true;
         match self.phase {
             Phase::Holding | Phase::Checking => self.due = self.due.min(now),
+            // A write that is on its way may take the lease.
+            Phase::Seeking if self.write.is_some() => self.due = self.due.min(now),
             Phase::Seeking => self.phase = Phase::Released,
             Phase::Busy | Phase::Lost | Phase::Released => {}
         }
@@ -268,6 +297,9 @@ impl Lease {
             return Step::Wait(self.due);
         }
         self.asked = now;
+        if std::mem::take(&mut self.guesses) {
+            return Step::Send(self.take(now, 0, None));
+        }
         match (self.phase, &self.held) {
             (Phase::Holding, Some((record, etag))) => {
                 let next = Record {
@@ -288,11 +320,19 @@ impl Lease {
     #[must_use]
     pub(super) fn answer(&mut self, now: Duration, answer: Answer) -> Option<Request> {
         match (self.phase, answer) {
+            (Phase::Seeking, Answer::Missing) if self.ends => {
+                self.phase = Phase::Released;
+                None
+            }
             (Phase::Seeking, Answer::Missing) => {
                 let after = self.other.as_ref().map_or(0, |other| other.generation);
                 Some(self.take(now, after, None))
             }
             (Phase::Seeking, Answer::Found(record, etag)) => self.look_at(now, record, etag),
+            (Phase::Seeking, Answer::Abandoned(..)) if self.ends => {
+                self.phase = Phase::Released;
+                None
+            }
             (Phase::Seeking, Answer::Abandoned(record, etag)) => {
                 let generation = record.generation;
                 self.other = Some(record);
@@ -339,6 +379,10 @@ impl Lease {
             } else {
                 self.phase = Phase::Lost;
             }
+            return None;
+        }
+        if self.ends {
+            self.phase = Phase::Released;
             return None;
         }
         let generation = record.generation;

@@ -313,6 +313,7 @@ fn start(periods: Periods, is_held: bool) -> World {
     if is_held {
         for event in [
             Event::Arrive(0),
+            Event::Schedule(1),
             Event::Arrive(0),
             Event::Schedule(1),
             Event::Arrive(0),
@@ -431,6 +432,8 @@ fn a_living_holder_is_noticed_at_its_next_beat() {
         }
     };
     once(&mut world, 0);
+    // Its guess is refused, then it looks.
+    once(&mut world, 1);
     once(&mut world, 1);
     world.perform(Event::Tick);
     once(&mut world, 0);
@@ -441,7 +444,7 @@ fn a_living_holder_is_noticed_at_its_next_beat() {
     once(&mut world, 0);
     assert_eq!(world.clients[0].lease.phase(), Phase::Released);
     let again = Lease::new(Record::of_client("c".to_owned()), PERIODS);
-    world.clients[1].lease = again;
+    world.clients[1].lease = again.that_exists();
     once(&mut world, 1);
     assert!(world.clients[1].lease.is_valid(world.clock(1)));
     assert_eq!(world.clients[1].lease.generation(), 2);

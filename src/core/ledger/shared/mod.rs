@@ -12,6 +12,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, ScopedJoinHandle};
+
+use tokio_util::sync::CancellationToken;
 
 pub use audit::{Audit, Counts};
 pub(super) use entry::Position;
@@ -26,6 +29,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::report::Reporter;
 pub(super) use journal::Journal;
 use keeper::{Keeper, Subject, read_record};
+use stop::Stop;
 
 mod audit;
 pub(super) mod cache;
@@ -42,6 +46,7 @@ mod marker;
 mod moving;
 mod objects;
 mod prune;
+mod stop;
 #[cfg(test)]
 mod tests;
 
@@ -57,11 +62,19 @@ struct Inner {
     /// This client, for messages: `user@host, process 123`.
     holder: String,
     periods: Periods,
+    /// What ends waiting for the store.
+    stop: Stop,
     /// The leases of this process, by key: it may remove several runs of a playbook.
-    keepers: Mutex<HashMap<String, Weak<Keeper>>>,
+    keepers: Mutex<HashMap<String, Slot>>,
+    /// Leases that were read before they were needed.
+    ahead: Mutex<HashMap<String, Object>>,
     /// Runs on which other machines work, and who.
     elsewhere: Mutex<HashMap<String, String>>,
 }
+
+/// The place of a lease of this process. It is locked while the lease is taken, which may
+/// take a minute and a half: other leases are taken meanwhile.
+type Slot = Arc<Mutex<Weak<Keeper>>>;
 
 impl SharedLedger {
     /// Opens the ledger in this store. Returns `None` if there is none.
@@ -74,6 +87,33 @@ impl SharedLedger {
     ) -> Result<Option<Self>> {
         let marker = marker::read(&*objects)?;
         Ok(marker.map(|marker| Self::new(objects, marker, holder, periods)))
+    }
+
+    /// Opens the ledger in this store, or creates it, and adds it to the local one for a
+    /// run of this playbook. Brings the local rows up to date. Returns warnings.
+    ///
+    /// What the run needs to begin is read at the same time.
+    ///
+    /// Fails like [`Self::create`].
+    pub fn create_for(
+        store: &Store,
+        playbook: &str,
+        objects: Arc<dyn Objects>,
+        (holder, periods): (String, Periods),
+    ) -> Result<Vec<String>> {
+        let leases = likely_leases(store, playbook)?;
+        let (marker, keys, read) = thread::scope(|scope| {
+            let keys = scope.spawn(|| objects.list("run/"));
+            let read = scope.spawn(|| objects.read_all(&leases));
+            let marker = marker::read_or_create(&*objects);
+            (marker, joined(keys), joined(read))
+        });
+        let shared = Self::new(objects, marker?, holder, periods);
+        let read = leases.into_iter().zip(read?);
+        let known = read.filter_map(|(key, lease)| Some((key, lease?)));
+        shared.ahead().extend(known);
+        store.set_shared(shared.clone());
+        shared.refresh_from(store, "", keys?)
     }
 
     /// Opens the ledger in this store, or creates it.
@@ -95,7 +135,9 @@ impl SharedLedger {
             owner: marker.owner,
             holder,
             periods,
+            stop: Stop::default(),
             keepers: Mutex::default(),
+            ahead: Mutex::default(),
             elsewhere: Mutex::default(),
         }))
     }
@@ -121,33 +163,49 @@ impl SharedLedger {
         elsewhere.get(run).cloned()
     }
 
-    fn keepers(&self) -> MutexGuard<'_, HashMap<String, Weak<Keeper>>> {
+    /// Stops to wait for the store, and for other machines, when the token is cancelled.
+    /// A token replaces the one before.
+    pub fn stop_with(&self, token: CancellationToken) {
+        self.0.stop.follow(token);
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, HashMap<String, Object>> {
+        let ahead = self.0.ahead.lock();
+        ahead.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn slot(&self, key: &str) -> Slot {
         let keepers = self.0.keepers.lock();
-        keepers.unwrap_or_else(PoisonError::into_inner)
+        let mut keepers = keepers.unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(keepers.entry(key.to_owned()).or_default())
     }
 
     /// Takes the lease of a run.
     ///
-    /// Fails with [`ErrorKind::AlreadyExists`] while another machine holds it.
+    /// Fails with [`ErrorKind::AlreadyExists`] while another machine holds it, and with
+    /// [`ErrorKind::Cancelled`] if this process is to stop.
     ///
     /// [`ErrorKind::AlreadyExists`]: crate::error::ErrorKind::AlreadyExists
+    /// [`ErrorKind::Cancelled`]: crate::error::ErrorKind::Cancelled
     pub(super) fn lease(&self, store: &Store, run: &Run, report: &Reporter) -> Result<Leased> {
         let key = lease_key(run);
-        let mut keepers = self.keepers();
-        let held = keepers.get(&key).and_then(Weak::upgrade);
-        let keeper = if let Some(keeper) = held {
+        let slot = self.slot(&key);
+        let mut held = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let keeper = if let Some(keeper) = held.upgrade() {
             keeper
         } else {
+            let known = self.ahead().remove(&key);
             let subject = Subject {
-                key: key.clone(),
+                key,
                 run: run.id.clone(),
                 playbook: run.about.playbook.clone(),
                 machine: store.local_owner().to_owned(),
                 holder: self.0.holder.clone(),
             };
             let objects = Arc::clone(&self.0.objects);
-            let keeper = Keeper::take(store, objects, subject, self.0.periods, report)?;
-            keepers.insert(key, Arc::downgrade(&keeper));
+            let how = (self.0.periods, &self.0.stop);
+            let keeper = Keeper::take(store, objects, (subject, known), how, report)?;
+            *held = Arc::downgrade(&keeper);
             keeper
         };
         Ok(Leased {
@@ -159,6 +217,19 @@ impl SharedLedger {
     /// Takes the lease of a run, brings its local rows up to date, and begins a new
     /// generation of its journal. The caller has locked the run on this machine.
     fn take(&self, store: &Store, run: &Run, report: &Reporter) -> Result<Journal> {
+        let (lease, end) = self.lease_current(store, run, report)?;
+        moving::check_is_here(store, &run.id)?;
+        lease.journal(store, run, end)
+    }
+
+    /// Takes the lease of a run, and brings its local rows up to date. Returns also the end
+    /// of its journal.
+    fn lease_current(
+        &self,
+        store: &Store,
+        run: &Run,
+        report: &Reporter,
+    ) -> Result<(Leased, Option<Position>)> {
         let lease = self.lease(store, run, report)?;
         let objects = &*self.0.objects;
         let keys = objects.list(&format!("run/{}/", run.id))?;
@@ -171,18 +242,22 @@ impl SharedLedger {
             ));
         }
         let fetched = fetch::fetch(store, objects, &run.id, &keys)?;
-        moving::check_is_here(store, &run.id)?;
         for warning in fetched.warnings(&run.id) {
             report.warn(warning);
         }
-        lease.journal(store, run, fetched.end)
+        Ok((lease, fetched.end))
     }
 
     /// Brings the local rows of all runs whose IDs begin with `prefix` up to date.
     /// Returns warnings.
     fn refresh(&self, store: &Store, prefix: &str) -> Result<Vec<String>> {
+        let keys = self.0.objects.list(&format!("run/{prefix}"))?;
+        self.refresh_from(store, prefix, keys)
+    }
+
+    /// The same, with the keys of all objects of these runs.
+    fn refresh_from(&self, store: &Store, prefix: &str, keys: Vec<String>) -> Result<Vec<String>> {
         let objects = &*self.0.objects;
-        let keys = objects.list(&format!("run/{prefix}"))?;
         let mut runs = entry::by_run(self.place(), keys)?;
         runs.retain(|_, keys| !keys.is_removed);
         // A run that was exported to this machine continues here.
@@ -246,6 +321,31 @@ impl Leased {
     ) -> Result<Journal> {
         Journal::begin(store, self.objects, &run.id, self.keeper, end)
     }
+}
+
+/// The most leases that are read before it is known which one is needed.
+const LIKELY: usize = 4;
+
+/// Returns the keys of the leases of the last runs of a playbook on this machine: the next
+/// one usually needs one of them.
+fn likely_leases(store: &Store, playbook: &str) -> Result<Vec<String>> {
+    let mut keys = Vec::new();
+    for run in store.runs()?.iter().filter(|run| run.playbook == playbook) {
+        let key = lease_key(run);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+        if keys.len() == LIKELY {
+            break;
+        }
+    }
+    Ok(keys)
+}
+
+/// Returns the result of a thread.
+fn joined<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    let failed = || Error::internal("a thread of the ledger has failed");
+    thread.join().unwrap_or_else(|_| Err(failed()))
 }
 
 /// Returns the key of the lease under which a run works. A playbook is known by its

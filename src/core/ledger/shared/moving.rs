@@ -6,7 +6,7 @@
 
 use super::entry::{self, Position};
 use super::fetch::{Chain, read_entries};
-use super::{SharedLedger, cache};
+use super::{Journal, SharedLedger, cache};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::change::{Change, Moved};
 use crate::ledger::run::Run;
@@ -20,6 +20,10 @@ impl SharedLedger {
     /// shared ledger has it already.
     pub fn import(&self, store: &Store, run: &Run, report: &Reporter) -> Result<()> {
         if let Some(place) = store.shared_at(&run.id)? {
+            let unsent = store.read(|db| cache::unsent(db, &run.id))?;
+            if place == self.place() && !unsent.is_empty() {
+                return self.complete_import(store, run, report);
+            }
             return Err(Error::invalid(format!(
                 "run {} is in the ledger {place} already",
                 run.id
@@ -40,10 +44,13 @@ impl SharedLedger {
             cache::set(tx, &run.id, self.place(), end.unwrap_or_default())?;
             cache::add_unsent(tx, &run.id, &change)
         })?;
-        let journal = lease.journal(store, &run, end)?;
-        let sent = journal.wait();
-        journal.close();
-        sent
+        send(&lease.journal(store, &run, end)?)
+    }
+
+    /// Sends what an interrupted import, or an earlier attempt, has not sent.
+    fn complete_import(&self, store: &Store, run: &Run, report: &Reporter) -> Result<()> {
+        let _hold = store.hold_ended(run)?;
+        send(&self.take(store, run, report)?)
     }
 
     /// Returns the end of the journal of a run that was exported to this machine, or
@@ -76,9 +83,20 @@ impl SharedLedger {
     ///
     /// Fails with [`ErrorKind::AlreadyExists`] while a process works on it.
     pub fn export(&self, store: &Store, run: &Run, report: &Reporter) -> Result<()> {
+        if store.shared_at(&run.id)?.is_none() {
+            return Err(Error::invalid(format!(
+                "run {} is in no shared ledger: it is on this machine alone",
+                run.id
+            )));
+        }
         let _hold = store.hold_ended(run)?;
-        // After a crash in an export, only its last commit is missing.
-        if !is_moved_here(store, &run.id)? {
+        if is_moved_here(store, &run.id)? {
+            // A crash in an export: its entry may not be in the journal yet.
+            if !store.read(|db| cache::unsent(db, &run.id))?.is_empty() {
+                let (lease, end) = self.lease_current(store, run, report)?;
+                send(&lease.journal(store, run, end)?)?;
+            }
+        } else {
             let journal = self.take(store, run, report)?;
             let change = Change {
                 moved: Some(Moved {
@@ -93,9 +111,7 @@ impl SharedLedger {
                 cache::add_unsent(tx, &run.id, &change)
             })?;
             journal.push(number, change);
-            let sent = journal.wait();
-            journal.close();
-            sent?;
+            send(&journal)?;
         }
         let owner = store.find(&run.id)?.about.owner;
         let owner = owner.unwrap_or_else(|| self.owner().to_owned());
@@ -128,6 +144,13 @@ impl SharedLedger {
         }
         Ok(runs)
     }
+}
+
+/// Writes what the journal does not have yet, and releases the lease.
+fn send(journal: &Journal) -> Result<()> {
+    let sent = journal.wait();
+    journal.close();
+    sent
 }
 
 fn is_moved_here(store: &Store, run: &str) -> Result<bool> {

@@ -157,6 +157,7 @@ pub(super) async fn scp(
     let targets = Targets::resolve(cx, servers).await?;
     step.begin()?;
     crash::reached("before a copy");
+    cx.ledger.may_act()?;
     let done = on_each(cx, targets, options.fanout(), async |cx, host| {
         copy_to(cx, host, &source, to, &options).await
     });
