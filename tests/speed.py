@@ -19,7 +19,7 @@ from pathlib import Path
 sys.dont_write_bytecode = True  # leaves no files in the checkout
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from speed_rows import job, ledger, s3, ssh, start  # noqa: F401, they declare the rows
+from speed_rows import fleet, job, ledger, s3, ssh, start  # noqa: F401, they declare the rows
 from speed_rows.table import ROOT, ROWS, measure
 
 

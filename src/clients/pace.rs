@@ -173,7 +173,7 @@ impl Pace {
 }
 
 /// Varies a pause: parallel branches must not send their queries at the same moment.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.8 + 0.4 * rand::random::<f64>())
 }
 

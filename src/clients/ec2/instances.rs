@@ -18,6 +18,10 @@ use crate::aws_error::{Code, aws_error, code};
 use crate::error::{Error, ErrorKind, Result};
 use crate::marks::{Marks, RESOURCE_TAG, Tags};
 
+/// How many instances one answer has at most, so that those of a large fleet are not
+/// all in memory as an answer.
+const PAGE: i32 = 500;
+
 /// The state of an instance, as EC2 reports it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -213,7 +217,7 @@ impl Ec2<'_> {
                 .set_values(Some(values.clone()));
             request = request.filters(one_of.build());
         }
-        let mut pages = request.into_paginator().send();
+        let mut pages = request.into_paginator().page_size(PAGE).send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|e| aws_error("look for instances", &e))?;

@@ -7,6 +7,12 @@ use serde_json::Value;
 const LONGEST_STDOUT: usize = 24_000 - 3;
 const LONGEST_STDERR: usize = 8_000 - 3;
 
+/// What the agent writes between the streams where an answer has both in one text.
+const BETWEEN: &str = "\n----------ERROR-------\n";
+
+/// Up to this length, in bytes, such a text is complete: the agent cuts it at 2,400.
+const LONGEST_LISTED: usize = 2300;
+
 /// An instance whose agent has registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Managed {
@@ -142,6 +148,33 @@ impl Output {
     }
 }
 
+impl Output {
+    /// Reads an invocation in a list with details. A list has both streams in one
+    /// short text, so this returns `None` unless the command has succeeded and has
+    /// written little, and nothing to standard error.
+    pub(super) fn read_listed(answer: &Value) -> Option<Self> {
+        let state = InvocationState::read(answer);
+        let plugin = &answer["CommandPlugins"][0];
+        let stdout = plugin["Output"].as_str()?;
+        let is_complete = stdout.len() < LONGEST_LISTED && !stdout.contains(BETWEEN);
+        let has_succeeded = state == InvocationState::Success && plugin["ResponseCode"] == 0;
+        if !is_complete || !has_succeeded {
+            return None;
+        }
+        let started = plugin["ResponseStartDateTime"].as_f64()?;
+        let finished = plugin["ResponseFinishDateTime"].as_f64()?;
+        Some(Self {
+            state,
+            status: Some(0),
+            stdout: stdout.to_owned(),
+            stderr: String::new(),
+            stdout_is_cut: false,
+            stderr_is_cut: false,
+            seconds: (finished - started).max(0.0),
+        })
+    }
+}
+
 /// Removes the line that the agent adds about the status.
 fn without_remark(stderr: &str, code: Option<i64>) -> String {
     let remark = format!("failed to run commands: exit status {}", code.unwrap_or(-1));
@@ -202,6 +235,41 @@ mod tests {
         assert_eq!(output.status, Some(3));
         assert!((output.seconds - 62.5).abs() < 1e-9, "{}", output.seconds);
         assert!(!output.stdout_is_cut && !output.stderr_is_cut);
+    }
+
+    #[test]
+    fn a_list_has_the_output_of_a_success_that_wrote_little() {
+        let listed = |status: &str, output: &str| {
+            Output::read_listed(&json!({
+                "Status": status,
+                "StatusDetails": status,
+                "CommandPlugins": [{
+                    "ResponseCode": i32::from(status != "Success"),
+                    "ResponseStartDateTime": 1_800_000_000.25,
+                    "ResponseFinishDateTime": 1_800_000_001.5,
+                    "Output": output,
+                }],
+            }))
+        };
+        let short = listed("Success", "out\n").unwrap();
+        assert_eq!((short.status, &*short.stdout), (Some(0), "out\n"));
+        assert!((short.seconds - 1.25).abs() < 1e-6, "{}", short.seconds);
+        assert_eq!(
+            listed("Success", ""),
+            Some(Output {
+                stdout: String::new(),
+                ..short
+            })
+        );
+        for (status, output) in [
+            ("Failed", "out\n"),
+            ("Success", "out\n----------ERROR-------\nerr"),
+            ("Success", "\n----------ERROR-------\nerr"),
+            ("Success", &*"a".repeat(2400)),
+        ] {
+            assert_eq!(listed(status, output), None, "{status}: {output}");
+        }
+        assert_eq!(Output::read_listed(&json!({ "Status": "Success" })), None);
     }
 
     #[test]

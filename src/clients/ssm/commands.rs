@@ -1,7 +1,10 @@
 //! Commands on fleets: sending, finding, following and cancelling them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use serde_json::{Value, json};
 
 use super::answers::{Invocation, Managed, Output};
@@ -15,8 +18,11 @@ const DOCUMENT: &str = "AWS-RunShellScript";
 /// How many instances one request can name.
 pub const MOST_IDS: usize = 50;
 
-/// How many ids a filter can have.
-const MOST_FILTERED: usize = 100;
+/// The most entries of a page.
+const PAGE: usize = 50;
+
+/// How many pages of instances are asked for at the same time.
+const PAGES_AT_ONCE: usize = 4;
 
 /// Limit for the request that cancels a command, which is sent while the run ends.
 const CANCELS_WITHIN: Duration = Duration::from_secs(5);
@@ -59,16 +65,18 @@ impl Ssm<'_> {
             "DescribeInstanceInformation",
             "ask which instances are ready",
         );
-        let mut found = Vec::new();
-        for some in ids.chunks(MOST_FILTERED) {
+        let pages = ids.chunks(PAGE).map(async |some| {
             let body = json!({
                 "Filters": [{ "Key": "InstanceIds", "Values": some }],
-                "MaxResults": 50,
+                "MaxResults": PAGE,
             });
-            let list = self
-                .pages(operation, body, "InstanceInformationList")
-                .await?;
-            found.extend(list.iter().map(Managed::read));
+            self.pages(operation, body, "InstanceInformationList").await
+        });
+        let pages: Vec<Result<Vec<Value>>> =
+            stream::iter(pages).buffered(PAGES_AT_ONCE).collect().await;
+        let mut found = Vec::new();
+        for page in pages {
+            found.extend(page?.iter().map(Managed::read));
         }
         Ok(found)
     }
@@ -96,7 +104,7 @@ impl Ssm<'_> {
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let body = json!({
             "Filters": [{ "key": "InvokedAfter", "value": since }],
-            "MaxResults": 50,
+            "MaxResults": PAGE,
         });
         let list = self
             .pages(("ListCommands", "look for the command"), body, "Commands")
@@ -111,9 +119,27 @@ impl Ssm<'_> {
     /// Returns the state of a command on each of its instances.
     pub async fn invocations(&self, id: &str) -> Result<Vec<Invocation>> {
         let operation = ("ListCommandInvocations", "follow the command");
-        let body = json!({ "CommandId": id, "MaxResults": 50 });
+        let body = json!({ "CommandId": id, "MaxResults": PAGE });
         let list = self.pages(operation, body, "CommandInvocations").await?;
         Ok(list.iter().map(Invocation::read).collect())
+    }
+
+    /// Returns what a command has written on the instances where it has succeeded and
+    /// has written little. One request has the output of 50 instances.
+    pub async fn short_outputs(&self, id: &str) -> Result<BTreeMap<String, Output>> {
+        let operation = ("ListCommandInvocations", "read the output of the command");
+        let body = json!({
+            "CommandId": id,
+            "Details": true,
+            "Filters": [{ "key": "Status", "value": "Success" }],
+            "MaxResults": PAGE,
+        });
+        let list = self.pages(operation, body, "CommandInvocations").await?;
+        let outputs = list.iter().filter_map(|one| {
+            let output = Output::read_listed(one)?;
+            Some((one["InstanceId"].as_str()?.to_owned(), output))
+        });
+        Ok(outputs.collect())
     }
 
     /// Returns what a command that has ended has written on an instance. Returns `None`
@@ -154,7 +180,7 @@ impl Ssm<'_> {
     /// Returns the state of a command once, also if the run is stopped.
     pub async fn invocations_at_end(&self, id: &str) -> Result<Vec<Invocation>> {
         let operation = ("ListCommandInvocations", "ask where the command runs");
-        let body = json!({ "CommandId": id, "MaxResults": 50 });
+        let body = json!({ "CommandId": id, "MaxResults": PAGE });
         let answer = self.once(operation, &body, CANCELS_WITHIN).await?;
         let list = answer["CommandInvocations"].as_array();
         Ok(list.into_iter().flatten().map(Invocation::read).collect())

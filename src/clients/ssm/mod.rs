@@ -26,11 +26,17 @@ pub(super) use sessions::Sessions;
 /// Limit for a request.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a request is sent that is throttled, or that only reads and fails.
+/// How often a request is sent that only reads and fails.
 const ATTEMPTS: u32 = 5;
 
-/// The pause before the second attempt; each one after it is twice as long.
+/// How often a request is sent that AWS refuses for its rate. Commands on a large fleet
+/// share the rate of the account.
+const THROTTLED_ATTEMPTS: u32 = 8;
+
+/// The pause before the second attempt; each one after it is twice as long, up to the
+/// longest one.
 const PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Systems Manager in the region of a run.
 #[derive(Clone, Copy, Debug)]
@@ -70,22 +76,25 @@ impl<'a> Ssm<'a> {
         body: &Value,
         repeat: Repeat,
     ) -> std::result::Result<Value, Failure> {
-        let mut pause = PAUSE;
-        for _ in 1..ATTEMPTS {
+        let (mut pause, mut attempts) = (PAUSE, 0);
+        loop {
+            attempts += 1;
             let answer = tokio::select! {
                 () = self.cancel.cancelled() => return Err(cancelled()),
                 answer = self.once((operation, attempt), body, TIMEOUT) => answer,
             };
             let failure = match answer {
-                Err(failure) if may_repeat(&failure, repeat) => failure,
+                Err(failure) if may_repeat(&failure, repeat, attempts) => failure,
                 answer => return answer,
             };
-            if pace::sleep(pause, self.cancel).await.is_err() {
+            if pace::sleep(pace::jittered(pause), self.cancel)
+                .await
+                .is_err()
+            {
                 return Err(failure);
             }
-            pause *= 2;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
-        self.once((operation, attempt), body, TIMEOUT).await
     }
 
     /// Sends a request once, also if the run is stopped.
@@ -143,13 +152,16 @@ fn recorded(body: &Value) -> Vec<(&str, &str)> {
     name.into_iter().collect()
 }
 
-fn may_repeat(failure: &Failure, repeat: Repeat) -> bool {
-    let is_unsent = failure.error.is_unsent();
-    let is_throttled = failure.error.kind == ErrorKind::Throttled;
-    match repeat {
-        Repeat::Always => failure.error.kind.retryable(),
-        Repeat::IfWithoutEffect => is_throttled || is_unsent,
+/// Whether a request may be sent again that has failed so often.
+fn may_repeat(failure: &Failure, repeat: Repeat, attempts: u32) -> bool {
+    if failure.error.kind == ErrorKind::Throttled {
+        return attempts < THROTTLED_ATTEMPTS;
     }
+    let has_no_effect = match repeat {
+        Repeat::Always => failure.error.kind.retryable(),
+        Repeat::IfWithoutEffect => failure.error.is_unsent(),
+    };
+    has_no_effect && attempts < ATTEMPTS
 }
 
 fn cancelled() -> Failure {

@@ -43,6 +43,9 @@ const CONSOLE: &str = "console.log";
 /// contain anything, so a boot may hang.
 const BOOT: Duration = Duration::from_secs(60);
 
+/// How long a machine that has ended may take to say why.
+const SAYS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Boots and manages machines.
 #[derive(Debug)]
 pub(crate) struct Runtime {
@@ -227,9 +230,12 @@ impl Runtime {
         let (channel, pid, pidfd) = self.zygote.order(order, &console).await.map_err(failed)?;
         let number = self.cables.fetch_add(1, Ordering::Relaxed);
         let name = format!("machine{number}");
-        let cable = self.switch.plug(&name, pid, &addresses);
+        let cable = match self.switch.plug(&name, pid, &addresses).await {
+            Ok(cable) => cable,
+            Err(error) => return Err(failed(reason_of_end(&channel).await.unwrap_or(error))),
+        };
         let held = Held {
-            cable: cable.await.map_err(failed)?,
+            cable,
             switch: Arc::clone(&self.switch),
             group: self.cgroups.group(ids),
             _ids: claim,
@@ -387,6 +393,14 @@ impl Runtime {
 
     fn snapshot(&self, id: &str) -> PathBuf {
         self.settings.state_dir.join("snapshots").join(id)
+    }
+}
+
+/// Returns why a machine has ended during its creation, if it says so.
+async fn reason_of_end(channel: &Channel) -> Option<io::Error> {
+    match timeout(SAYS_WITHIN, channel.receive::<FromInit>()).await {
+        Ok(Ok(Some((FromInit::Failed { reason }, _)))) => Some(io::Error::other(reason)),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Waits for the ends of a command on its instances, and reads what it has written.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ const LONGEST: Duration = Duration::from_secs(7 * 86_400);
 /// How many results are read at the same time.
 const READ_AT_ONCE: usize = 8;
 
+/// Up to this number of results, each is read by a request of its own.
+const FEW: usize = 2;
+
 /// Up to this number of instances, each end is a line of the log.
 const SHOWN: usize = 20;
 
@@ -41,6 +45,14 @@ pub(super) struct Command<'a> {
     /// Bucket and prefix of the complete output.
     pub(super) output: Option<&'a (String, String)>,
     pub(super) timeout: Duration,
+    pub(super) progress: &'a Progress,
+}
+
+/// How far a step is, which may have sent several commands.
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub(super) done: Cell<usize>,
+    pub(super) all: usize,
 }
 
 /// Instances by id, with their places.
@@ -89,13 +101,14 @@ impl Command<'_> {
             let new = self.ends(&seen, &mut waiting).await?;
             for (at, one) in new {
                 shown.remove(&one.result.id);
-                self.log(&one, targets.len());
+                self.log(&one);
                 ended.push((at, one));
+                self.progress.done.update(|done| done + 1);
             }
-            let done = targets.len() - waiting.len();
+            let Progress { done, all } = self.progress;
             self.cx
                 .report
-                .doing(&format!("{done} of {} hosts done", targets.len()));
+                .doing(&format!("{} of {all} hosts done", done.get()));
             if waiting.is_empty() {
                 return Ok(ended);
             }
@@ -119,16 +132,28 @@ impl Command<'_> {
                 new.push(place);
             }
         }
-        let read = new.into_iter().map(async |(at, target)| {
-            let ended = self.end(target).await?;
-            Ok((at, ended))
+        let ssm = self.cx.clients.ssm().await?;
+        let mut short = if new.len() > FEW {
+            ssm.short_outputs(&self.id).await?
+        } else {
+            BTreeMap::new()
+        };
+        let new = new
+            .into_iter()
+            .map(|(at, target)| (at, target, short.remove(&target.id)));
+        let read = new.map(async |(at, target, output)| {
+            let output = match output {
+                Some(output) => output,
+                None => self.output(target).await?,
+            };
+            Ok((at, self.end(target, output)))
         });
         let read: Vec<Result<_>> = stream::iter(read).buffered(READ_AT_ONCE).collect().await;
         read.into_iter().collect()
     }
 
-    /// Returns the end of the command on an instance.
-    async fn end(&self, target: &Target) -> Result<Ended> {
+    /// Returns what the command has written on an instance.
+    async fn output(&self, target: &Target) -> Result<Output> {
         let ssm = self.cx.clients.ssm().await?;
         let find = async || ssm.output(&self.id, &target.id).await;
         let found = self
@@ -138,9 +163,14 @@ impl Command<'_> {
         let lost = || Error::internal(format!("AWS does not know the command on {}", target.id));
         let mut output = found.ok_or_else(lost)?;
         self.complete(target, &mut output).await;
+        Ok(output)
+    }
+
+    /// Returns the end of the command on an instance.
+    fn end(&self, target: &Target, output: Output) -> Ended {
         let answered = output.state != InvocationState::Undelivered;
         let error = self.error(target, &output);
-        Ok(Ended {
+        Ended {
             result: FleetResult {
                 id: target.id.clone(),
                 name: target.name.clone(),
@@ -153,7 +183,7 @@ impl Command<'_> {
                 seconds: output.seconds,
             },
             error,
-        })
+        }
     }
 
     /// Replaces output that is cut with the complete one, if it was stored.
@@ -257,14 +287,15 @@ impl Command<'_> {
     }
 
     /// Logs an end. The lines of many instances would hide everything else.
-    fn log(&self, ended: &Ended, all: usize) {
+    fn log(&self, ended: &Ended) {
         let FleetResult { name, seconds, .. } = &ended.result;
         let took = text::duration(Duration::from_secs_f64(*seconds));
         let (level, how) = match &ended.error {
             None => (Level::Info, format!("done in {took}")),
             Some(_) => (Level::Warn, format!("failed after {took}")),
         };
-        let level = if all > SHOWN { Level::Debug } else { level };
+        let is_long = self.progress.all > SHOWN;
+        let level = if is_long { Level::Debug } else { level };
         self.cx.report.log(level, format!("{name}: {how}"));
     }
 

@@ -7,6 +7,7 @@
 //! - `following` waits for their ends and reads their output.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rhai::plugin::*;
 use rhai::{Dynamic, ImmutableString, Map, NativeCallContext};
@@ -32,6 +33,9 @@ mod targets;
 /// How many instances run a command at the same time by default: Systems Manager's
 /// default.
 const AT_ONCE: usize = 50;
+
+/// The longest time that a command may take on AWS.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(172_800);
 
 /// The longest command that fits, with the guard and its quotes, into a request.
 const LONGEST_COMMAND: usize = 32 * 1024;
@@ -132,7 +136,7 @@ struct FleetExec {
     /// The user of the host that runs the command. The default is root.
     user: Option<String>,
     /// How many instances run the command at the same time: a number, or a percentage
-    /// such as "10%". The default is 50.
+    /// such as "10%", of at most 1,000 instances. The default is 50.
     at_once: Option<Share<1>>,
     /// How many instances may fail before no other instance begins: a number, or a
     /// percentage. By default there is no limit.
@@ -280,6 +284,14 @@ fn check(cx: &Context, command: &str, options: &FleetExec) -> Result<()> {
     }
     for (name, value) in &options.env {
         check_env(name, value)?;
+    }
+    if command.trim().is_empty() {
+        return Err(Error::invalid("the command is empty"));
+    }
+    let timeout = options.timeout.duration();
+    if timeout.is_zero() || timeout > LONGEST_TIMEOUT {
+        let message = "option `timeout`: Systems Manager takes 1 second to 172800 (two days)";
+        return Err(Error::invalid(message));
     }
     if command.len() > LONGEST_COMMAND {
         let message = format!("the command has {} bytes", command.len());

@@ -1,7 +1,7 @@
 //! Which instances can run a command: those whose agent has registered and has a
 //! connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::targets::Target;
 use super::{Ended, FleetResult};
@@ -40,15 +40,17 @@ async fn registered(
         let launched = launched.and_then(|text| text.parse::<jiff::Timestamp>().ok());
         target.instance.has_profile && launched.is_some_and(|launched| launched > youngest)
     };
+    let young = targets.iter().filter(|target| is_up(target));
+    let young: HashSet<&str> = young.filter(is_young).map(|one| &*one.id).collect();
     let mut pace = cx.pace("the agents of new instances to register".to_owned(), limit);
+    let mut managed = BTreeMap::new();
+    let mut missing = ids.to_vec();
     loop {
-        let managed = ssm.managed(ids).await?.into_iter();
-        let managed: BTreeMap<_, _> = managed.map(|one| (one.id.clone(), one)).collect();
-        let missing = targets.iter().filter(|target| is_up(target));
-        let missing = missing.filter(|target| !managed.contains_key(&target.id));
-        let missing = missing.filter(is_young).count();
-        let state = format!("{missing} have not registered");
-        if missing == 0 || !pace.pause_until_end(&state).await? {
+        let found = ssm.managed(&missing).await?.into_iter();
+        managed.extend(found.map(|one| (one.id.clone(), one)));
+        missing.retain(|id| young.contains(&**id) && !managed.contains_key(id));
+        let state = format!("{} have not registered", missing.len());
+        if missing.is_empty() || !pace.pause_until_end(&state).await? {
             return Ok(managed);
         }
     }

@@ -6,7 +6,7 @@ use std::future;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 
-use super::following::Command;
+use super::following::{Command, Progress};
 use super::guard::Attempt;
 use super::targets::Target;
 use super::{Ended, FleetExec, FleetResult};
@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Step, now};
 
 /// How many commands run at the same time at most.
-const MOST_LANES: usize = 10;
+const MOST_LANES: usize = 20;
 
 /// How often a command is sent whose answers are lost.
 const ATTEMPTS: usize = 3;
@@ -52,19 +52,22 @@ impl Work<'_> {
         let places: Vec<usize> = (0..targets.len())
             .filter(|at| ended[*at].is_none())
             .collect();
-        let parts = places.chunks(MOST_IDS).map(<[usize]>::to_vec);
-        let parts: Vec<Vec<usize>> = parts.collect();
-        // With a limit of failures, the next part depends on the one before.
-        let lanes = match limits.max_failures {
-            None => (limits.at_once / MOST_IDS).clamp(1, MOST_LANES),
-            Some(_) => 1,
+        let (lanes, size) = division(limits.at_once);
+        let parts: Vec<Vec<usize>> = places.chunks(size).map(<[usize]>::to_vec).collect();
+        let progress = Progress {
+            done: Cell::new(0),
+            all: places.len(),
         };
         let failures = Cell::new(0);
         let continues = |_: &Vec<usize>| {
             let most = limits.max_failures.unwrap_or(usize::MAX);
             future::ready(failures.get() <= most)
         };
-        let left = || limits.max_failures.map(|most| most - failures.get());
+        let left = || {
+            limits
+                .max_failures
+                .map(|most| most.saturating_sub(failures.get()))
+        };
         let is_only = parts.len() == 1;
         let mut done = stream::iter(parts)
             .take_while(continues)
@@ -73,7 +76,7 @@ impl Work<'_> {
                     max_failures: left(),
                     ..limits
                 };
-                self.part(targets, &part, limits)
+                self.part(targets, &part, (limits, &progress))
                     .await
                     .map_err(|error| (part, error))
             })
@@ -99,7 +102,7 @@ impl Work<'_> {
         &self,
         targets: &[Target],
         places: &[usize],
-        limits: Limits,
+        (limits, progress): (Limits, &Progress),
     ) -> Result<Vec<(usize, Ended)>> {
         let attempt = Attempt {
             run: self.cx.ledger.run().to_owned(),
@@ -112,7 +115,7 @@ impl Work<'_> {
             script: attempt.script(self.command, self.options),
             comment: attempt.comment(&instances),
             instances,
-            timeout: std::time::Duration::from_secs_f64(seconds.clamp(1.0, 172_800.0)),
+            timeout: std::time::Duration::from_secs_f64(seconds),
             at_once: limits.at_once.min(MOST_IDS),
             max_failures: limits.max_failures.unwrap_or(places.len()),
             output: self.options.output.as_deref().map(output_place),
@@ -124,6 +127,7 @@ impl Work<'_> {
             attempt: &attempt,
             output: new.output.as_ref(),
             timeout: self.options.timeout.duration(),
+            progress,
         };
         let part = places.iter().map(|at| (*at, &targets[*at]));
         command.follow(part.collect()).await
@@ -161,6 +165,21 @@ impl Work<'_> {
     }
 }
 
+/// Returns how many commands run at the same time, and how many instances each has, so
+/// that so many instances run it at the same time.
+///
+/// If there are several commands, all instances of each begin at once. So a command that
+/// was sent before the failures were too many begins on no instance after that.
+fn division(at_once: usize) -> (usize, usize) {
+    match at_once.div_ceil(MOST_IDS) {
+        0 | 1 => (1, MOST_IDS),
+        wanted => {
+            let lanes = wanted.min(MOST_LANES);
+            (lanes, MOST_IDS.min(at_once / lanes))
+        }
+    }
+}
+
 /// Splits the option `output` into the bucket and the prefix of keys.
 fn output_place(text: &str) -> (String, String) {
     let (bucket, prefix) = text.split_once('/').unwrap_or((text, ""));
@@ -174,4 +193,27 @@ fn refused(targets: &[Target], places: Vec<usize>, error: &Error) -> Vec<(usize,
         error: Some(error.clone()),
     };
     places.into_iter().map(|at| (at, one(at))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_instances_run_it_than_wanted() {
+        for (at_once, expected) in [
+            (1, (1, 50)),
+            (50, (1, 50)),
+            (51, (2, 25)),
+            (70, (2, 35)),
+            (120, (3, 40)),
+            (500, (10, 50)),
+            (1000, (20, 50)),
+            (usize::MAX, (20, 50)),
+        ] {
+            let (lanes, size) = division(at_once);
+            assert_eq!((lanes, size), expected, "{at_once}");
+            assert!(lanes == 1 || lanes * size <= at_once, "{at_once}");
+        }
+    }
 }

@@ -12,8 +12,8 @@ use crate::primitives::servers::{described, ids};
 use crate::report::text;
 use crate::script;
 
-/// How many ids one request of EC2 describes.
-const PAGE: usize = 100;
+/// How many ids one request of EC2 describes: the most values that its filters have.
+const PAGE: usize = 200;
 
 /// An instance.
 #[derive(Clone, Debug)]

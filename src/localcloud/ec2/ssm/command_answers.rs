@@ -7,7 +7,6 @@ use super::super::refusal::{Refusal, Result};
 use super::super::state::Millis;
 use super::commands::Command;
 use super::{Request, check_number, page, read, seconds};
-use crate::clock;
 
 /// The size of a page: the default is the largest.
 pub(super) const PAGE: u64 = 50;
@@ -72,25 +71,27 @@ pub(super) fn list_commands(request: &Request<'_>) -> Result<Value> {
     request.allow_operation()?;
     let wanted: ListCommands = read(request.body)?;
     check_number(wanted.max_results, "maxResults", 1, PAGE)?;
-    let mut found = Vec::new();
-    for command in request
-        .cloud
-        .commands
-        .visible(request.region, clock::millis())
-    {
-        let is_wanted = wanted
-            .command_id
-            .as_ref()
-            .is_none_or(|id| *id == command.id);
-        let has = |id: &String| command.invocations.iter().any(|one| one.instance == *id);
-        let is_there = wanted.instance_id.as_ref().is_none_or(has);
-        if is_wanted && is_there && are_met(&wanted.filters, &command, command.status().0)? {
-            found.push(describe(&command, false));
-        }
-    }
     let most = usize::try_from(wanted.max_results.unwrap_or(PAGE)).unwrap_or_default();
-    let id = |command: &Value| command["CommandId"].to_string();
-    let (shown, next) = page(found, id, most, wanted.next_token.as_deref())?;
+    let token = wanted.next_token.as_deref();
+    let has = |command: &Command, id: &String| {
+        let mut instances = command.invocations.iter().map(|one| &one.instance);
+        instances.any(|instance| instance == id)
+    };
+    let page_of = |all: &[&Command]| -> Result<(Vec<Value>, Option<String>)> {
+        let mut found = Vec::new();
+        for command in all {
+            let instance = wanted.instance_id.as_ref();
+            let is_there = instance.is_none_or(|id| has(command, id));
+            if is_there && are_met(&wanted.filters, command, command.status().0)? {
+                found.push(*command);
+            }
+        }
+        let (shown, next) = page(found, |command| command.id.clone(), most, token)?;
+        let shown: Vec<Value> = shown.iter().map(|one| describe(one, false)).collect();
+        Ok((shown, next))
+    };
+    let commands = &request.cloud.commands;
+    let (shown, next) = commands.read(request.region, wanted.command_id.as_deref(), page_of)?;
     let mut answer = json!({ "Commands": shown });
     if let Some(next) = next {
         answer["NextToken"] = json!(next);

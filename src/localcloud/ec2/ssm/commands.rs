@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::call::CONSISTENCY;
 use super::super::state::Millis;
+use crate::clock;
 
 /// How many commands are kept. AWS keeps those of 30 days.
 const MOST: usize = 10_000;
@@ -239,12 +240,20 @@ impl Commands {
         }
     }
 
-    /// Returns the commands of a region that answers have, the newest first.
-    pub(super) fn visible(&self, region: &str, now: Millis) -> Vec<Command> {
+    /// Passes the commands of a region that answers have, the newest first: all, or
+    /// the one with this id.
+    pub(super) fn read<T>(
+        &self,
+        region: &str,
+        id: Option<&str>,
+        read: impl FnOnce(&[&Command]) -> T,
+    ) -> T {
+        let now = clock::millis();
         let all = self.all();
-        let known = all.iter().filter(|one| one.region == region);
-        let known = known.filter(|one| one.is_visible(now));
-        known.rev().cloned().collect()
+        let known = all.iter().rev().filter(|one| one.region == region);
+        let known = known.filter(|one| id.is_none_or(|id| one.id == id));
+        let known: Vec<&Command> = known.filter(|one| one.is_visible(now)).collect();
+        read(&known)
     }
 
     /// Returns a command.

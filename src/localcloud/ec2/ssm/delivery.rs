@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Cloud;
 use super::commands::{Command, Invocation, OutputPlace, Status};
-use super::managed::managed;
+use super::managed::{Managed, managed_of};
 use super::order::{Captured, End, Finished, Order};
 use super::output::{STDERR, STDOUT, shown};
 use super::send_command::script;
@@ -76,12 +76,22 @@ fn first_status(cloud: &Cloud, command: &Command, at: usize) -> Option<Status> {
     })
 }
 
+/// Returns an instance of a command, if its agent has registered.
+fn one_managed(
+    cloud: &Cloud,
+    account: &Account,
+    command: &Command,
+    instance: &String,
+) -> Option<Managed> {
+    let instance = std::slice::from_ref(instance);
+    managed_of(cloud, &command.region, account, instance).pop()
+}
+
 /// Waits until the agent of an instance has a connection.
-async fn online(cloud: &Cloud, account: &Account, command: &Command, instance: &str) {
+async fn online(cloud: &Cloud, account: &Account, command: &Command, instance: &String) {
     let is_online = || {
-        let managed = managed(cloud, &command.region, account);
-        let mut online = managed.iter().filter(|managed| managed.is_online);
-        online.any(|managed| managed.instance.id == *instance)
+        let managed = one_managed(cloud, account, command, instance);
+        managed.is_some_and(|managed| managed.is_online)
     };
     while !is_online() {
         tokio::time::sleep(RECONNECTS).await;
@@ -174,7 +184,7 @@ async fn upload(
     account: &Account,
     command: &Command,
     place: &OutputPlace,
-    (instance, stream, captured): (&str, &str, Captured),
+    (instance, stream, captured): (&String, &str, Captured),
 ) {
     let (Some(content), Some(outputs)) = (captured.all, &cloud.outputs) else {
         return;
@@ -193,13 +203,12 @@ fn may_write(
     cloud: &Cloud,
     account: &Account,
     command: &Command,
-    instance: &str,
+    instance: &String,
     place: &OutputPlace,
     key: &str,
 ) -> bool {
-    let managed = managed(cloud, &command.region, account);
-    let found = managed.iter().find(|one| one.instance.id == instance);
-    let profile = found.and_then(|one| one.instance.iam_profile.as_ref());
+    let managed = one_managed(cloud, account, command, instance);
+    let profile = managed.and_then(|one| one.instance.iam_profile);
     let arn = format!("arn:aws:s3:::{}/{key}", place.bucket);
     let need = Need::new("s3:PutObject", arn);
     profile.is_some_and(|profile| cloud.store.state().iam.allows(&profile.name, &need))

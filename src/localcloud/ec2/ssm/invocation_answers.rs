@@ -103,30 +103,29 @@ pub(super) fn list_command_invocations(request: &Request<'_>) -> Result<Value> {
     request.allow_operation()?;
     let wanted: ListCommandInvocations = read(request.body)?;
     check_number(wanted.max_results, "maxResults", 1, PAGE)?;
-    let mut found = Vec::new();
-    for command in request
-        .cloud
-        .commands
-        .visible(request.region, clock::millis())
-    {
-        if wanted
-            .command_id
-            .as_ref()
-            .is_some_and(|id| *id != command.id)
-        {
-            continue;
-        }
-        for invocation in &command.invocations {
-            let is_there = wanted.instance_id.as_ref();
-            let is_there = is_there.is_none_or(|id| *id == invocation.instance);
-            if is_there && are_met(&wanted.filters, &command, invocation.status.names().0)? {
-                found.push(listed(&command, invocation, wanted.details));
+    let most = usize::try_from(wanted.max_results.unwrap_or(PAGE)).unwrap_or_default();
+    let token = wanted.next_token.as_deref();
+    let page_of = |all: &[&Command]| -> Result<(Vec<Value>, Option<String>)> {
+        let mut found = Vec::new();
+        for command in all {
+            for invocation in &command.invocations {
+                let is_there = wanted.instance_id.as_ref();
+                let is_there = is_there.is_none_or(|id| *id == invocation.instance);
+                if is_there && are_met(&wanted.filters, command, invocation.status.names().0)? {
+                    found.push((*command, invocation));
+                }
             }
         }
-    }
-    let most = usize::try_from(wanted.max_results.unwrap_or(PAGE)).unwrap_or_default();
-    let id = |one: &Value| format!("{}{}", one["CommandId"], one["InstanceId"]);
-    let (shown, next) = page(found, id, most, wanted.next_token.as_deref())?;
+        let key = |(command, invocation): &(&Command, &Invocation)| {
+            format!("{} {}", command.id, invocation.instance)
+        };
+        let (shown, next) = page(found, key, most, token)?;
+        let shown = shown.into_iter();
+        let shown = shown.map(|(command, one)| listed(command, one, wanted.details));
+        Ok((shown.collect(), next))
+    };
+    let commands = &request.cloud.commands;
+    let (shown, next) = commands.read(request.region, wanted.command_id.as_deref(), page_of)?;
     let mut answer = json!({ "CommandInvocations": shown });
     if let Some(next) = next {
         answer["NextToken"] = json!(next);

@@ -1,6 +1,9 @@
 //! The instances that Systems Manager manages: those whose agent has registered,
 //! because the role of the instance allows it.
 
+use std::collections::BTreeMap;
+use std::sync::MutexGuard;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -106,49 +109,113 @@ impl Managed {
 
 /// Returns the managed instances of a region, in the order of their launches.
 pub(super) fn managed(cloud: &Cloud, region: &str, account: &Account) -> Vec<Managed> {
+    chosen(cloud, region, account, None)
+}
+
+/// Returns those of these instances that are managed, without a look at the others.
+pub(super) fn managed_of(
+    cloud: &Cloud,
+    region: &str,
+    account: &Account,
+    ids: &[String],
+) -> Vec<Managed> {
+    chosen(cloud, region, account, Some(ids))
+}
+
+fn chosen(cloud: &Cloud, region: &str, account: &Account, ids: Option<&[String]>) -> Vec<Managed> {
     let state = cloud.store.state();
-    let now = clock::millis();
-    let mut registered = cloud.commands.agents();
-    let instances = state.regions.get(region).map(|region| &region.instances);
-    let instances = instances
-        .into_iter()
-        .flat_map(|instances| instances.values());
-    let mut found = Vec::new();
-    for instance in instances.filter(|instance| !instance.phase.is_ending()) {
-        let agent = agent_of(cloud, instance);
-        let may_register = agent != Agent::Absent && is_allowed(&state, instance, account);
+    let Some(known) = state.regions.get(region) else {
+        return Vec::new();
+    };
+    let mut register = Register {
+        cloud,
+        account,
+        state: &state,
+        entries: cloud.commands.agents(),
+        allowed: BTreeMap::new(),
+        now: clock::millis(),
+    };
+    let instances = &known.instances;
+    let mut found: Vec<Managed> = match ids {
+        None => instances
+            .values()
+            .filter_map(|instance| register.managed(instance))
+            .collect(),
+        Some(ids) => ids
+            .iter()
+            .filter_map(|id| register.managed(instances.get(id)?))
+            .collect(),
+    };
+    found.sort_by(|one, other| place(one).cmp(&place(other)));
+    found
+}
+
+/// Returns what determines the place of an instance in lists.
+fn place(managed: &Managed) -> (Millis, u32, &str) {
+    let Instance {
+        created,
+        launch_index,
+        ref id,
+        ..
+    } = managed.instance;
+    (created, launch_index, id)
+}
+
+/// Decides which instances are managed.
+struct Register<'a> {
+    cloud: &'a Cloud,
+    account: &'a Account,
+    state: &'a State,
+    entries: MutexGuard<'a, BTreeMap<String, Registration>>,
+    /// Whether an instance profile lets agents register, as far as it was looked up.
+    allowed: BTreeMap<String, bool>,
+    now: Millis,
+}
+
+impl Register<'_> {
+    /// Returns the instance, if its agent has registered.
+    fn managed(&mut self, instance: &Instance) -> Option<Managed> {
+        if instance.phase.is_ending() {
+            return None;
+        }
+        let agent = agent_of(self.cloud, instance);
+        let may_register = agent != Agent::Absent && self.may_register(instance);
         if may_register {
-            let entry = registered.entry(instance.id.clone());
+            let entry = self.entries.entry(instance.id.clone());
             let registration = entry.or_insert(Registration {
-                since: now,
-                last_ping: now,
+                since: self.now,
+                last_ping: self.now,
             });
             if agent == Agent::Online {
-                registration.last_ping = now;
+                registration.last_ping = self.now;
             }
         }
-        if let Some(registration) = registered.get(&instance.id) {
-            found.push(Managed {
-                instance: instance.clone(),
-                is_online: may_register && agent == Agent::Online,
-                since: registration.since,
-                last_ping: registration.last_ping,
-            });
-        }
+        let registration = self.entries.get(&instance.id)?;
+        Some(Managed {
+            instance: instance.clone(),
+            is_online: may_register && agent == Agent::Online,
+            since: registration.since,
+            last_ping: registration.last_ping,
+        })
     }
-    found.sort_by(|one, other| {
-        let place = |managed: &Managed| {
-            let Instance {
-                created,
-                launch_index,
-                ref id,
-                ..
-            } = managed.instance;
-            (created, launch_index, id.clone())
+
+    /// Whether the agent of an instance may register: by the account's default, or by
+    /// the role of the instance.
+    fn may_register(&mut self, instance: &Instance) -> bool {
+        if self.account.default_host_management {
+            return true;
+        }
+        let Some(profile) = &instance.iam_profile else {
+            return false;
         };
-        place(one).cmp(&place(other))
-    });
-    found
+        let iam = &self.state.iam;
+        let allows = || {
+            let need = Need::of_action("ssm:UpdateInstanceInformation");
+            iam.allows(&profile.name, &need)
+        };
+        let known = self.allowed.entry(profile.name.clone());
+        *known.or_insert_with(allows)
+    }
 }
 
 /// Returns the state of an instance's agent. In a rehearsal, every running instance
@@ -166,17 +233,6 @@ fn agent_of(cloud: &Cloud, instance: &Instance) -> Agent {
     })
 }
 
-/// Whether the agent of an instance may register: by the role of the instance, or by
-/// the account's default.
-fn is_allowed(state: &State, instance: &Instance, account: &Account) -> bool {
-    let profile = instance.iam_profile.as_ref();
-    let by_role = profile.is_some_and(|profile| {
-        let need = Need::of_action("ssm:UpdateInstanceInformation");
-        state.iam.allows(&profile.name, &need)
-    });
-    by_role || account.default_host_management
-}
-
 pub(super) fn describe_instance_information(request: &Request<'_>) -> Result<Value> {
     request.allow_operation()?;
     let wanted: DescribeInstanceInformation = read(request.body)?;
@@ -187,7 +243,9 @@ pub(super) fn describe_instance_information(request: &Request<'_>) -> Result<Val
     let new = wanted.filters.into_iter();
     let new = new.map(|filter| (filter.key, filter.values));
     let filters: Vec<(String, Vec<String>)> = old.chain(new).collect();
-    let mut all = managed(request.cloud, request.region, request.account);
+    let named = filters.iter().find(|(key, _)| key == "InstanceIds");
+    let ids = named.map(|(_, ids)| ids.as_slice());
+    let mut all = chosen(request.cloud, request.region, request.account, ids);
     if filters.iter().any(|(key, _)| !is_known(key)) {
         let message = "The specified key isn't valid.";
         return Err(Refusal::new("InvalidFilterKey", message));

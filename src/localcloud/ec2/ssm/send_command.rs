@@ -11,7 +11,7 @@ use super::super::ids::is_id;
 use super::super::refusal::{Refusal, Result};
 use super::command_answers::describe;
 use super::commands::{Command, Invocation, Limit, OutputPlace, Status, Target};
-use super::managed::{Managed, managed};
+use super::managed::{Managed, managed, managed_of};
 use super::{Request, check_number, delivery, invalid, read};
 use crate::authorization::Need;
 use crate::clock;
@@ -90,8 +90,7 @@ pub(super) fn send_command(request: &Request<'_>) -> Result<Value> {
     check_output(&wanted)?;
     check_absent(&wanted)?;
     request.allow(needs(request, &wanted))?;
-    let managed = managed(request.cloud, request.region, request.account);
-    let targets = selected(request, &wanted, managed)?;
+    let targets = selected(request, &wanted)?;
     let command = command(request, wanted, targets);
     let answer = describe(&command, true);
     request.cloud.commands.add(command.clone());
@@ -329,24 +328,20 @@ fn needs(request: &Request<'_>, wanted: &SendCommand) -> Vec<Need> {
 }
 
 /// Returns the instances that a command runs on.
-fn selected(
-    request: &Request<'_>,
-    wanted: &SendCommand,
-    managed: Vec<Managed>,
-) -> Result<Vec<Managed>> {
+fn selected(request: &Request<'_>, wanted: &SendCommand) -> Result<Vec<Managed>> {
+    let (cloud, region, account) = (request.cloud, request.region, request.account);
     if wanted.instance_ids.is_empty() {
-        let chosen = managed.into_iter();
-        return Ok(chosen
-            .filter(|one| is_chosen(one, &wanted.targets))
-            .collect());
+        let mut chosen = managed(cloud, region, account);
+        chosen.retain(|one| is_chosen(one, &wanted.targets));
+        return Ok(chosen);
     }
-    let is_managed = |id: &&String| managed.iter().any(|one| one.instance.id == **id);
-    let ids = wanted.instance_ids.iter();
-    let unknown: Vec<&str> = ids
-        .clone()
-        .filter(|id| !is_managed(id))
-        .map(String::as_str)
+    let found = managed_of(cloud, region, account, &wanted.instance_ids).into_iter();
+    let mut found: BTreeMap<String, Managed> = found
+        .map(|managed| (managed.instance.id.clone(), managed))
         .collect();
+    let ids = wanted.instance_ids.iter();
+    let unknown = ids.clone().filter(|id| !found.contains_key(*id));
+    let unknown: Vec<&str> = unknown.map(String::as_str).collect();
     if !unknown.is_empty() {
         let message = format!(
             "Instances [[{}]] not in a valid state for account {}",
@@ -355,8 +350,7 @@ fn selected(
         );
         return Err(Refusal::new("InvalidInstanceId", message));
     }
-    let found = ids.filter_map(|id| managed.iter().find(|one| one.instance.id == *id));
-    Ok(found.cloned().collect())
+    Ok(ids.filter_map(|id| found.remove(id)).collect())
 }
 
 /// Whether every target selects an instance.

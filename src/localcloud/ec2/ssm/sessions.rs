@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::refusal::{Refusal, Result};
 use super::data_channel::Link;
-use super::managed::managed;
+use super::managed::managed_of;
 use super::{Request, read};
 use crate::authorization::Need;
 
@@ -133,10 +133,9 @@ pub(super) fn start_session(request: &Request<'_>) -> Result<Value> {
     let wanted: StartSession = read(request.body)?;
     request.allow(needs(request, &wanted.target))?;
     let port = port(&wanted)?;
-    let managed = managed(request.cloud, request.region, request.account);
-    let mut online = managed.iter().filter(|one| one.is_online);
-    let found = online.find(|one| one.instance.id == wanted.target);
-    let Some(found) = found.filter(|one| !one.instance.is_record) else {
+    let target = std::slice::from_ref(&wanted.target);
+    let found = managed_of(request.cloud, request.region, request.account, target).pop();
+    let Some(found) = found.filter(|one| one.is_online && !one.instance.is_record) else {
         let message = format!("{} is not connected.", wanted.target);
         return Err(Refusal::new("TargetNotConnected", message));
     };

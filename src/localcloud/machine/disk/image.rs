@@ -15,6 +15,7 @@ use linux_raw_sys::loop_device::{
 };
 use nix::errno::Errno;
 use nix::libc;
+use rustix::fs::FlockOperation;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
@@ -211,18 +212,32 @@ pub(in super::super) fn attach(image: &File) -> io::Result<(File, String)> {
         .read(true)
         .write(true)
         .open("/dev/loop-control")?;
-    let mut busy = Errno::EBUSY;
+    // Without turns, all instances that boot at the same time try the same device.
+    rustix::fs::flock(&control, FlockOperation::LockExclusive)?;
+    let mut busy = io::Error::from(Errno::EBUSY);
     for _ in 0..ATTEMPTS {
         let number = free_device(&control)?;
         let name = format!("/dev/loop{number}");
-        let device = File::options().read(true).write(true).open(&name)?;
-        match configure(&device, image) {
-            Ok(()) => return Ok((device, name)),
-            Err(error @ (Errno::EBUSY | Errno::ENXIO)) => busy = error,
-            Err(error) => return Err(error.into()),
+        match configured(&name, image) {
+            Ok(device) => return Ok((device, name)),
+            // Another program was faster, or the new device has no file yet.
+            Err(error) if is_busy(&error) => busy = error,
+            Err(error) => return Err(error),
         }
+        std::thread::sleep(Duration::from_millis(1));
     }
-    Err(busy.into())
+    Err(busy)
+}
+
+fn configured(name: &str, image: &File) -> io::Result<File> {
+    let device = File::options().read(true).write(true).open(name)?;
+    configure(&device, image)?;
+    Ok(device)
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    let known = error.raw_os_error().map(Errno::from_raw);
+    matches!(known, Some(Errno::EBUSY | Errno::ENXIO | Errno::ENOENT))
 }
 
 #[expect(unsafe_code, reason = "no dependency wraps loop devices")]
