@@ -153,8 +153,12 @@ pub struct Fault {
     pub message: Option<String>,
     /// The HTTP status of an `error`, the exit status of a `fail-user-data`.
     pub status: Option<u16>,
-    /// How long a `hang`, `slow-boot` or `slow-reboot` lasts.
+    /// How long a `hang`, `slow-boot` or `slow-reboot` lasts; how long after its start
+    /// an `interrupt-spot` announces the interruption of an instance.
     pub seconds: Option<f64>,
+    /// How long before it an `interrupt-spot` announces the interruption. The default
+    /// is that of EC2, 120 seconds.
+    pub notice: Option<f64>,
     /// The number of bytes after which a `drop-ssh` resets a connection.
     pub bytes: Option<u64>,
 }
@@ -247,11 +251,10 @@ impl Faults {
             {
                 return at("`chance` must be from 0 to 1");
             }
-            if fault
-                .seconds
-                .is_some_and(|s| !(0.0..=86_400.0).contains(&s))
-            {
-                return at("`seconds` must be from 0 to 86400");
+            for (name, seconds) in [("seconds", fault.seconds), ("notice", fault.notice)] {
+                if seconds.is_some_and(|seconds| !(0.0..=86_400.0).contains(&seconds)) {
+                    return at(&format!("`{name}` must be from 0 to 86400"));
+                }
             }
             if fault
                 .status
@@ -461,6 +464,9 @@ mod tests {
         assert!(fault("operation = 'GetObject'\ndo = 'corrupt'").is_ok());
         assert!(fault("operation = 'boot'\ndo = 'drop-ssh'\nnth = 0").is_err());
         assert!(fault("operation = 'x'\ndo = 'hang'\nchance = 2.0").is_err());
+        let interrupt = "operation = 'boot'\ndo = 'interrupt-spot'\nnotice";
+        assert!(fault(&format!("{interrupt} = 2")).is_ok());
+        assert!(fault(&format!("{interrupt} = -1")).is_err());
         assert!(fault("operation = 'boot'\ndo = 'drop-ssh'\nbytes = 10").is_ok());
     }
 }

@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import boto3
@@ -95,6 +96,14 @@ def visible(ids):
     raise AssertionError(f"{ids} are not visible")
 
 
+def until(holds, what):
+    for _ in range(1200):
+        if holds():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"never: {what}")
+
+
 def end(ids):
     visible(ids)
     ec2.terminate_instances(InstanceIds=ids)
@@ -145,6 +154,17 @@ def templates():
     [one] = ec2.run_instances(**run, InstanceType="t3.micro")["Instances"]
     tags = {tag["Key"]: tag["Value"] for tag in one["Tags"]}
     assert (one["InstanceType"], tags["aws:ec2launchtemplate:version"]) == ("t3.micro", "1"), one
+    versions = ec2.describe_launch_template_versions
+    [version] = versions(**of)["LaunchTemplateVersions"]
+    assert (version["VersionNumber"], version["DefaultVersion"]) == (1, True), version
+    data = version["LaunchTemplateData"]
+    assert data["InstanceType"] == "t3.nano" and data["ImageId"].startswith("ami-"), data
+    assert versions(**of, MinVersion="2")["LaunchTemplateVersions"] == []
+    assert len(versions(Versions=["$Latest"])["LaunchTemplateVersions"]) == 2
+    by_type = [{"Name": "instance-type", "Values": ["t3.nano"]}]
+    assert len(versions(Versions=["$Default"], Filters=by_type)["LaunchTemplateVersions"]) == 2
+    refused("MissingParameter", versions)
+    refused("InvalidLaunchTemplateId.VersionNotFound", versions, **of, Versions=["2"])
     refused("InvalidLaunchTemplateId.VersionNotFound", ec2.run_instances,
             **{**run, "LaunchTemplate": {**of, "Version": "7"}})
     end([one["InstanceId"]])
@@ -187,8 +207,82 @@ def complete():
     assert launched(ec2.create_fleet(**wanted)) == got
     more = {**wanted, "TargetCapacitySpecification": {"TotalTargetCapacity": 4}}
     refused("IdempotentParameterMismatch", ec2.create_fleet, **more)
-    end(group["InstanceIds"])
+    described(answer, wanted)
     ec2.delete_launch_template(LaunchTemplateId=of)
+
+
+def described(answer, wanted):
+    """The description of a fleet, which ends with its deletion."""
+    id = answer["FleetId"]
+    # As on AWS, a fleet of this type is in an answer only if the request names it.
+    assert ec2.describe_fleets()["Fleets"] == []
+    [one] = ec2.describe_fleets(FleetIds=[id])["Fleets"]
+    assert (one["FleetState"], one["ActivityStatus"], one["Type"]) == (
+        "active", "fulfilled", "instant"), one
+    assert (one["FulfilledCapacity"], one["FulfilledOnDemandCapacity"]) == (3.0, 3.0), one
+    target = one["TargetCapacitySpecification"]
+    assert (target["TotalTargetCapacity"], target["SpotTargetCapacity"]) == (3, 0), target
+    assert one["OnDemandOptions"]["AllocationStrategy"] == "prioritized", one
+    assert one["ClientToken"] == "complete" and one["Tags"] == [{"Key": "team", "Value": "web"}]
+    [config] = one["LaunchTemplateConfigs"]
+    asked = [each["InstanceType"] for each in wanted["LaunchTemplateConfigs"][0]["Overrides"]]
+    assert [each["InstanceType"] for each in config["Overrides"]] == asked, config
+    [group], [launched] = one["Instances"], answer["Instances"]
+    assert group["InstanceIds"] == launched["InstanceIds"] and one["Errors"] == [], one
+    by = lambda state: [{"Name": "fleet-state", "Values": [state]}]
+    assert ec2.describe_fleets(FleetIds=[id], Filters=by("deleted"))["Fleets"] == []
+    refused("Unsupported", ec2.describe_fleet_instances,
+            f"Fleet {id} is instant fleet. Describe fleet instances is not supported by this "
+            "type of fleet", FleetId=id)
+    nothing = "fleet-00000000-0000-0000-0000-000000000000"
+    refused("InvalidFleetId.NotFound", ec2.describe_fleets, FleetIds=[nothing])
+    refused("InvalidParameterValue", ec2.delete_fleets, FleetIds=[id], TerminateInstances=False)
+    deleted = ec2.delete_fleets(FleetIds=[id, nothing], TerminateInstances=True)
+    [done], [failed] = deleted["SuccessfulFleetDeletions"], deleted["UnsuccessfulFleetDeletions"]
+    assert (done["FleetId"], done["PreviousFleetState"], done["CurrentFleetState"]) == (
+        id, "active", "deleted_terminating"), done
+    assert (failed["FleetId"], failed["Error"]["Code"]) == (nothing, "fleetIdDoesNotExist"), failed
+    states = lambda: {one["State"]["Name"] for one in visible(launched["InstanceIds"])}
+    until(lambda: states() == {"terminated"}, "the instances are terminated")
+    [one] = ec2.describe_fleets(FleetIds=[id], Filters=by("deleted"))["Fleets"]
+    assert one["FleetState"] == "deleted", one
+    [again] = ec2.delete_fleets(FleetIds=[id], TerminateInstances=True)["UnsuccessfulFleetDeletions"]
+    assert again["Error"]["Code"] == "fleetNotInDeletableState", again
+
+
+def interruption():
+    """EC2 announces the interruption of a spot instance, and terminates it later."""
+    settings("[[fault]]\noperation = 'boot'\ndo = 'interrupt-spot'\nnotice = 8\n")
+    run = {"ImageId": image(), "InstanceType": "t3.nano", "MinCount": 1, "MaxCount": 1,
+           "InstanceMarketOptions": {"MarketType": "spot"}}
+    [one] = ec2.run_instances(**run)["Instances"]
+    [other] = ec2.run_instances(**run)["Instances"]
+    request = lambda of: ec2.describe_spot_instance_requests(
+        SpotInstanceRequestIds=[of["SpotInstanceRequestId"]])["SpotInstanceRequests"][0]
+    status = lambda of: (request(of)["State"], request(of)["Status"]["Code"])
+    seen = set()
+
+    def interrupted():
+        now = status(one)
+        seen.add(now)
+        return now[0] == "closed"
+
+    until(interrupted, "the instance is interrupted")
+    assert seen >= {("active", "marked-for-termination"),
+                    ("closed", "instance-terminated-no-capacity")}, seen
+    [gone] = visible([one["InstanceId"]])
+    assert gone["State"]["Name"] == "terminated", gone
+    assert gone["StateReason"]["Code"] == "Server.SpotInstanceTermination", gone
+    assert status(other) == ("active", "fulfilled"), request(other)
+    assert request(other)["InstanceId"] == other["InstanceId"]
+    by = [{"Name": "state", "Values": ["active"]}]
+    active = ec2.describe_spot_instance_requests(Filters=by)["SpotInstanceRequests"]
+    assert [each["InstanceId"] for each in active] == [other["InstanceId"]], active
+    refused("InvalidSpotInstanceRequestID.NotFound", ec2.describe_spot_instance_requests,
+            SpotInstanceRequestIds=["sir-00000000"])
+    end([other["InstanceId"]])
+    assert status(other) == ("closed", "instance-terminated-by-user"), request(other)
+    settings("")
 
 
 def shortages():
@@ -323,5 +417,6 @@ if __name__ == "__main__":
     permissions()
     shortages()
     mistakes()
+    interruption()
     left = ec2.describe_launch_templates()["LaunchTemplates"]
     assert left == [], left

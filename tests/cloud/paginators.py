@@ -18,6 +18,7 @@ RUN = uuid.uuid4().hex[:8]
 UNKNOWN = ("InvalidAction", "NotImplemented", "UnsupportedOperation")
 # What a request needs beyond its page.
 NEEDS = {
+    "describe_launch_template_versions": {"Versions": ["$Latest"]},
     "list_object_versions": {"Bucket": RUN}, "list_objects": {"Bucket": RUN},
     "list_objects_v2": {"Bucket": RUN}, "list_multipart_uploads": {"Bucket": RUN},
     "list_parts": {"Bucket": RUN, "Key": "parts"},

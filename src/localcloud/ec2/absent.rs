@@ -48,9 +48,6 @@ const KINDS: &[Kind] = &[
     kind("DescribeEgressOnlyInternetGateways", "egressOnlyInternetGatewaySet", 5, &[
         ("EgressOnlyInternetGatewayId", "InvalidGatewayID.NotFound", "The eigw ID '{}' does not exist"),
     ]),
-    kind("DescribeFleets", "fleetSet", 1, &[
-        ("FleetId", "InvalidFleetId.NotFound", "The fleet ID '{}' does not exist"),
-    ]),
     kind("DescribeFlowLogs", "flowLogSet", 1, &[
         ("FlowLogId", "InvalidFlowLogId.NotFound", "These flow log ids in the input list are not found: {}"),
     ]),
@@ -68,9 +65,6 @@ const KINDS: &[Kind] = &[
         ("ReservedInstancesId", "InvalidReservedInstancesId", "The reserved instances ID '{}' does not exist"),
     ]),
     kind("DescribeSecurityGroupVpcAssociations", "securityGroupVpcAssociationSet", 5, &[]),
-    kind("DescribeSpotInstanceRequests", "spotInstanceRequestSet", 5, &[
-        ("SpotInstanceRequestId", "InvalidSpotInstanceRequestID.NotFound", "The spot instance request ID '{}' does not exist"),
-    ]),
     kind("DescribeTransitGatewayAttachments", "transitGatewayAttachments", 5, &[
         ("TransitGatewayAttachmentIds", "InvalidTransitGatewayAttachmentID.NotFound", "Transit Gateway Attachment {} was deleted or does not exist."),
     ]),

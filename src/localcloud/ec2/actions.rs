@@ -8,10 +8,11 @@ use super::vpc::{acls, dhcp_options, gateways, nat, route_tables, routes, subnet
 use super::xml::Xml;
 use super::{
     absent, account_settings, attributes, connect, console, create_fleet, credits, ebs_encryption,
-    elastic_ips, group_uses, groups, iam, image_attributes, image_sources, images,
-    instance_profiles, instance_types, instances, key_pairs, launch, launch_templates, monitoring,
-    network, network_interfaces, options, own_images, regions, rule_changes, snapshots, ssm, sts,
-    tags, volume_answer, volume_attributes, volumes,
+    elastic_ips, fleet_answers, group_uses, groups, iam, image_attributes, image_sources, images,
+    instance_profiles, instance_types, instances, key_pairs, launch, launch_template_versions,
+    launch_templates, monitoring, network, network_interfaces, options, own_images, regions,
+    rule_changes, snapshots, spot_requests, ssm, sts, tags, volume_answer, volume_attributes,
+    volumes,
 };
 
 pub(super) type Action = fn(&mut Call<'_>, &Part<'_>) -> Result<Xml>;
@@ -52,6 +53,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("CreateTags", tags::create_tags),
     ("CreateVolume", volumes::create_volume),
     ("CreateVpc", vpcs::create_vpc),
+    ("DeleteFleets", fleet_answers::delete_fleets),
     ("DeleteInternetGateway", gateways::delete_internet_gateway),
     ("DeleteKeyPair", key_pairs::delete_key_pair),
     (
@@ -82,6 +84,11 @@ const ACTIONS: &[(&str, Action)] = &[
         elastic_ips::describe_addresses_attribute,
     ),
     ("DescribeDhcpOptions", dhcp_options::describe_dhcp_options),
+    (
+        "DescribeFleetInstances",
+        fleet_answers::describe_fleet_instances,
+    ),
+    ("DescribeFleets", fleet_answers::describe_fleets),
     (
         "DescribeIamInstanceProfileAssociations",
         instance_profiles::describe,
@@ -118,6 +125,10 @@ const ACTIONS: &[(&str, Action)] = &[
     ),
     ("DescribeKeyPairs", key_pairs::describe_key_pairs),
     (
+        "DescribeLaunchTemplateVersions",
+        launch_template_versions::describe_launch_template_versions,
+    ),
+    (
         "DescribeLaunchTemplates",
         launch_templates::describe_launch_templates,
     ),
@@ -147,6 +158,10 @@ const ACTIONS: &[(&str, Action)] = &[
         snapshots::describe_snapshot_attribute,
     ),
     ("DescribeSnapshots", snapshots::describe_snapshots),
+    (
+        "DescribeSpotInstanceRequests",
+        spot_requests::describe_spot_instance_requests,
+    ),
     (
         "DescribeStaleSecurityGroups",
         group_uses::describe_stale_security_groups,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
-use super::fleet_request::{Choice, Order, Wanted, read};
+use super::fleet_request::{Choice, Demand, Order, Wanted, read};
 use super::ids::new_request_id;
 use super::journaled::Row;
 use super::launch::{launch_some, token};
@@ -27,9 +27,16 @@ pub(super) struct InstantFleet {
     pub(super) tags: Tags,
     pub(super) created: Millis,
     /// The client token, and the canonical request.
-    token: Option<(String, String)>,
-    launched: Vec<Launched>,
-    failed: Vec<Failed>,
+    pub(super) token: Option<(String, String)>,
+    #[serde(default)]
+    pub(super) demand: Demand,
+    /// The templates with their overrides.
+    #[serde(default)]
+    pub(super) choices: Vec<Choice>,
+    #[serde(default)]
+    pub(super) is_deleted: bool,
+    pub(super) launched: Vec<Launched>,
+    pub(super) failed: Vec<Failed>,
 }
 
 /// A fleet is found by its client token.
@@ -41,18 +48,18 @@ impl Row for InstantFleet {
 
 /// Instances of one type in one zone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Launched {
+pub(super) struct Launched {
     choice: Choice,
-    spot: bool,
-    instances: Vec<String>,
-    instance_type: String,
+    pub(super) spot: bool,
+    pub(super) instances: Vec<String>,
+    pub(super) instance_type: String,
     zone: String,
     subnet: String,
 }
 
 /// Why no more instances of one type were launched in one zone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Failed {
+pub(super) struct Failed {
     choice: Choice,
     spot: bool,
     code: String,
@@ -85,10 +92,13 @@ pub(super) fn create_fleet(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
         tags: wanted.tags.clone(),
         created: call.now,
         token: token.map(|token| (token, same)),
+        demand: wanted.demand.clone(),
+        choices: wanted.choices.iter().map(Choice::as_answered).collect(),
+        is_deleted: false,
         launched: Vec::new(),
         failed: Vec::new(),
     };
-    if wanted.spot > 0 {
+    if wanted.demand.spot > 0 {
         *call.state.has_spot_role.get_mut() = true;
     }
     fill(call, &wanted, false, &mut fleet);
@@ -101,9 +111,9 @@ pub(super) fn create_fleet(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xm
 /// Launches the spot instances, or the others, of a fleet.
 fn fill(call: &mut Call<'_>, wanted: &Wanted, spot: bool, fleet: &mut InstantFleet) {
     let (mut missing, order) = if spot {
-        (wanted.spot, wanted.spot_order)
+        (wanted.demand.spot, wanted.spot_order)
     } else {
-        (wanted.on_demand, wanted.on_demand_order)
+        (wanted.demand.on_demand, wanted.on_demand_order)
     };
     let mut choices = wanted.choices.clone();
     if order == Order::ByPriority {
@@ -158,7 +168,7 @@ fn launch_from(
     let count = u32::try_from(ids.len()).unwrap_or(share);
     if let Err(refusal) = done {
         fleet.failed.push(Failed {
-            choice: choice.clone(),
+            choice: choice.as_answered(),
             spot,
             code: refusal.code.into_owned(),
             message: refusal.message,
@@ -167,7 +177,7 @@ fn launch_from(
     let first = ids.first().and_then(|id| call.region().instances.get(id));
     if let Some(first) = first {
         fleet.launched.push(Launched {
-            choice,
+            choice: choice.as_answered(),
             spot,
             instance_type: first.instance_type.clone(),
             zone: first.zone.clone(),
@@ -214,21 +224,32 @@ fn launch_into(
 fn answer(fleet: &InstantFleet) -> Xml {
     let mut xml = Xml::default();
     xml.text("fleetId", &fleet.id);
-    xml.list("errorSet", &fleet.failed, |xml, failed| {
-        write_choice(xml, &failed.choice);
-        write_lifecycle(xml, failed.spot);
-        xml.text("errorCode", &failed.code);
-        xml.text("errorMessage", &failed.message);
-    });
+    xml.list("errorSet", &fleet.failed, Failed::write);
     xml.list("fleetInstanceSet", &fleet.launched, |xml, launched| {
-        write_choice(xml, &launched.choice);
-        write_lifecycle(xml, launched.spot);
-        xml.texts("instanceIds", &launched.instances);
-        xml.text("instanceType", &launched.instance_type);
+        launched.write(xml);
         xml.text("availabilityZone", &launched.zone);
         xml.text("subnetId", &launched.subnet);
     });
     xml
+}
+
+impl Failed {
+    pub(super) fn write(xml: &mut Xml, failed: &Self) {
+        write_choice(xml, &failed.choice);
+        write_lifecycle(xml, failed.spot);
+        xml.text("errorCode", &failed.code);
+        xml.text("errorMessage", &failed.message);
+    }
+}
+
+impl Launched {
+    /// Writes what all answers have.
+    pub(super) fn write(&self, xml: &mut Xml) {
+        write_choice(xml, &self.choice);
+        write_lifecycle(xml, self.spot);
+        xml.texts("instanceIds", &self.instances);
+        xml.text("instanceType", &self.instance_type);
+    }
 }
 
 fn write_lifecycle(xml: &mut Xml, spot: bool) {
@@ -237,10 +258,15 @@ fn write_lifecycle(xml: &mut Xml, spot: bool) {
 
 fn write_choice(xml: &mut Xml, choice: &Choice) {
     xml.node("launchTemplateAndOverrides", |xml| {
-        xml.node("launchTemplateSpecification", |xml| {
-            xml.text("launchTemplateId", &choice.template);
-            xml.text("version", VERSION);
-        });
+        write_template(xml, &choice.template);
         xml.node("overrides", |xml| choice.write(xml));
+    });
+}
+
+/// Writes which version of a template a fleet uses.
+pub(super) fn write_template(xml: &mut Xml, template: &str) {
+    xml.node("launchTemplateSpecification", |xml| {
+        xml.text("launchTemplateId", template);
+        xml.text("version", VERSION);
     });
 }

@@ -47,6 +47,9 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
     ("DescribeEgressOnlyInternetGateways", &[
         "tag", "tag-key",
     ]),
+    ("DescribeFleetInstances", &[
+        "instance-type",
+    ]),
     ("DescribeFleets", &[
         "activity-status", "excess-capacity-termination-policy", "fleet-state",
         "replace-unhealthy-instances", "type",
@@ -196,6 +199,12 @@ static DOCUMENTED: &[(&str, &[&str])] = &[
     ]),
     ("DescribeKeyPairs", &[
         "fingerprint", "key-name", "key-pair-id", "tag", "tag-key",
+    ]),
+    ("DescribeLaunchTemplateVersions", &[
+        "create-time", "ebs-optimized", "host-resource-group-arn", "http-endpoint",
+        "http-protocol-ipv4", "http-tokens", "iam-instance-profile", "image-id", "instance-type",
+        "is-default-version", "kernel-id", "license-configuration-arn", "network-card-index",
+        "ram-disk-id",
     ]),
     ("DescribeLaunchTemplates", &[
         "create-time", "launch-template-name", "tag", "tag-key",

@@ -53,12 +53,21 @@ pub(super) enum Order {
     Spread,
 }
 
+/// What a fleet is asked for, as descriptions of it have it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Demand {
+    pub(super) on_demand: u32,
+    pub(super) spot: u32,
+    pub(super) default_type: String,
+    pub(super) on_demand_strategy: String,
+    pub(super) spot_strategy: String,
+}
+
 /// The checked parameters of a fleet.
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub(super) choices: Vec<Choice>,
-    pub(super) on_demand: u32,
-    pub(super) spot: u32,
+    pub(super) demand: Demand,
     pub(super) on_demand_order: Order,
     pub(super) spot_order: Order,
     /// The tags of the fleet. Those of its instances and volumes are in the choices.
@@ -79,6 +88,15 @@ pub(super) struct Choice {
 }
 
 impl Choice {
+    /// Returns the choice as answers have it, without the parameters of the launch,
+    /// which may be long.
+    pub(super) fn as_answered(&self) -> Self {
+        Self {
+            data: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     /// Returns the priority. As on AWS, a choice without one is the last.
     pub(super) fn rank(&self) -> f64 {
         let priority = self.overrides.get("priority");
@@ -140,11 +158,22 @@ pub(super) fn read(call: &mut Call<'_>, request: &Part<'_>) -> Result<Wanted> {
     on_demand.unsupported(&CONDITIONS)?;
     let others = ["stop", "hibernate"];
     check_word(&spot, "InstanceInterruptionBehavior", "terminate", &others)?;
-    let (wanted_on_demand, wanted_spot) = targets(&request.part("TargetCapacitySpecification"))?;
+    let target = request.part("TargetCapacitySpecification");
+    let (wanted_on_demand, wanted_spot) = targets(&target)?;
+    let strategy = |part: &Part<'_>| {
+        let given = part.text("AllocationStrategy");
+        given.unwrap_or("lowest-price").to_owned()
+    };
+    let default_type = target.text("DefaultTargetCapacityType");
     let kinds = ["fleet", "instance", "volume"];
     Ok(Wanted {
-        on_demand: wanted_on_demand,
-        spot: wanted_spot,
+        demand: Demand {
+            on_demand: wanted_on_demand,
+            spot: wanted_spot,
+            default_type: default_type.unwrap_or("on-demand").to_owned(),
+            on_demand_strategy: strategy(&on_demand),
+            spot_strategy: strategy(&spot),
+        },
         on_demand_order: order(
             &on_demand,
             &[

@@ -256,7 +256,10 @@ pub(super) fn write_mappings<'a>(
     });
 }
 
-fn write_groups<'a>(xml: &mut Xml, groups: impl IntoIterator<Item = &'a (String, String)>) {
+pub(super) fn write_groups<'a>(
+    xml: &mut Xml,
+    groups: impl IntoIterator<Item = &'a (String, String)>,
+) {
     xml.list("groupSet", groups, |xml, (id, name)| {
         xml.text("groupId", id);
         xml.text("groupName", name);

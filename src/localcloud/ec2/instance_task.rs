@@ -11,8 +11,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::boot::{boot_of, data_volumes};
 use super::fleet::{Command, Fleet};
-use super::spot::NOTICE;
-use super::state::{Instance, OnShutdown, Phase, Saving};
+use super::spot::{INTERRUPTED, NOTICE};
+use super::state::{Instance, Millis, OnShutdown, Phase, Saving};
 use crate::clock;
 use crate::faults::{Act, Fault};
 use crate::machine::{DataVolume, Ending, Machine};
@@ -116,10 +116,8 @@ impl InstanceTask {
                 }
                 Event::Command(Command::Interrupt) => {
                     stop(machine, PATIENCE).await;
-                    let reason = (
-                        "Server.SpotInstanceTermination",
-                        "Server.SpotInstanceTermination: Spot instance termination",
-                    );
+                    let message = format!("{INTERRUPTED}: Spot instance termination");
+                    let reason = (INTERRUPTED, &*message);
                     self.terminated(Some(reason)).await;
                     return;
                 }
@@ -246,8 +244,7 @@ impl InstanceTask {
             .as_ref()
             .filter(|fault| fault.act == Act::InterruptSpot)
         {
-            let wait = Duration::from_secs_f64(fault.seconds.unwrap_or_default());
-            self.interrupt_after(wait);
+            self.interrupt(fault);
         }
         let boot = boot_of(&instance, self.network(&instance), volumes, fault.as_ref());
         match self.fleet.runtime.boot(boot).await {
@@ -274,7 +271,9 @@ impl InstanceTask {
 
     /// Announces the interruption of a spot instance after some time, and interrupts it
     /// when its notice ends. Both outlive reboots.
-    fn interrupt_after(&self, wait: Duration) {
+    fn interrupt(&self, fault: &Fault) {
+        let wait = Duration::from_secs_f64(fault.seconds.unwrap_or_default());
+        let notice = fault.notice.map_or(NOTICE, Duration::from_secs_f64);
         let (fleet, region, id) = (
             Arc::clone(&self.fleet),
             self.region.clone(),
@@ -288,12 +287,12 @@ impl InstanceTask {
                 let region = state.regions.get_mut(&region);
                 let instance = region.and_then(|region| region.instances.get_mut(&id));
                 if let Some(spot) = instance.and_then(|instance| instance.spot.as_mut()) {
-                    spot.interruption = Some(clock::millis() + NOTICE);
+                    spot.interruption = Some(clock::millis() + millis(notice));
                     announced = true;
                 }
             });
             if announced {
-                tokio::time::sleep(Duration::from_millis(NOTICE)).await;
+                tokio::time::sleep(notice).await;
                 if let Some(task) = fleet.tasks().get(&id) {
                     drop(task.send(Command::Interrupt));
                 }
@@ -419,4 +418,8 @@ fn delay(fault: &Fault) -> Option<Duration> {
         Act::EndlessBoot => Some(Duration::MAX),
         _ => None,
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }

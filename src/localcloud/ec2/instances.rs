@@ -134,6 +134,17 @@ pub(super) fn terminate_instances(call: &mut Call<'_>, request: &Part<'_>) -> Re
     request.flag("Force")?;
     request.flag("SkipOsShutdown")?;
     call.read_all()?;
+    let done = terminate(call, instances)?;
+    let mut xml = Xml::default();
+    changes(&mut xml, done);
+    Ok(xml)
+}
+
+/// Terminates instances. Returns each as it was before, with its new phase.
+pub(super) fn terminate(
+    call: &mut Call<'_>,
+    instances: Vec<Instance>,
+) -> Result<Vec<(Instance, Phase)>> {
     if let Some(protected) = instances.iter().find(|instance| instance.protected) {
         return Err(Refusal::new(
             "OperationNotPermitted",
@@ -161,9 +172,7 @@ pub(super) fn terminate_instances(call: &mut Call<'_>, request: &Part<'_>) -> Re
         call.effects.push(Effect::Terminate(instance.id.clone()));
         done.push((instance, Phase::ShuttingDown));
     }
-    let mut xml = Xml::default();
-    changes(&mut xml, done);
-    Ok(xml)
+    Ok(done)
 }
 
 pub(super) fn stop_instances(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {

@@ -46,9 +46,24 @@ pub(super) struct LaunchTemplate {
     /// The parameters of `RunInstances`.
     pub(super) data: BTreeMap<String, String>,
     pub(super) tags: Tags,
-    created: Millis,
+    /// The description of its version.
+    #[serde(default)]
+    pub(super) description: Option<String>,
+    pub(super) created: Millis,
     /// The client token of its creation, and the canonical request.
     token: Option<(String, String)>,
+}
+
+impl LaunchTemplate {
+    /// Writes when it was created, and by whom.
+    pub(super) fn write_creation(&self, xml: &mut Xml, call: &Call<'_>) {
+        let account = &call.facts.account;
+        xml.text("createTime", iso(self.created));
+        xml.text(
+            "createdBy",
+            format!("arn:aws:iam::{account}:user/{USER_NAME}"),
+        );
+    }
 }
 
 /// A template is found by its name.
@@ -91,7 +106,7 @@ pub(super) fn create_launch_template(call: &mut Call<'_>, request: &Part<'_>) ->
     }
     let name = request.required("LaunchTemplateName")?;
     check_name(name)?;
-    request.text("VersionDescription");
+    let description = request.text("VersionDescription").map(str::to_owned);
     request.unsupported(&["Operator"])?;
     let tags = tags::specified(request, &["launch-template"], "launch-template")?;
     let data = data(call, request)?;
@@ -107,6 +122,7 @@ pub(super) fn create_launch_template(call: &mut Call<'_>, request: &Part<'_>) ->
         name: name.to_owned(),
         data,
         tags,
+        description,
         created: call.now,
         token: token.map(|token| (token, same)),
     };
@@ -280,14 +296,9 @@ fn answer(call: &Call<'_>, template: &LaunchTemplate) -> Xml {
 }
 
 fn write(xml: &mut Xml, call: &Call<'_>, template: &LaunchTemplate) {
-    let account = &call.facts.account;
     xml.text("launchTemplateId", &template.id);
     xml.text("launchTemplateName", &template.name);
-    xml.text("createTime", iso(template.created));
-    xml.text(
-        "createdBy",
-        format!("arn:aws:iam::{account}:user/{USER_NAME}"),
-    );
+    template.write_creation(xml, call);
     xml.text("defaultVersionNumber", 1);
     xml.text("latestVersionNumber", 1);
     tags::write(xml, &template.tags);

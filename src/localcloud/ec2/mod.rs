@@ -37,6 +37,7 @@ mod filter_names;
 mod filters;
 #[cfg(target_os = "linux")]
 mod fleet;
+mod fleet_answers;
 mod fleet_request;
 mod group_rules;
 mod group_uses;
@@ -57,6 +58,7 @@ mod journaled;
 mod key_pairs;
 mod launch;
 mod launch_request;
+mod launch_template_versions;
 mod launch_templates;
 mod lent;
 #[cfg(target_os = "linux")]
@@ -85,6 +87,7 @@ mod service;
 mod sharing;
 mod snapshots;
 mod spot;
+mod spot_requests;
 mod ssm;
 mod state;
 mod store;

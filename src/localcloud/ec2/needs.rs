@@ -311,6 +311,7 @@ fn existing(call: &mut Call<'_>, request: &Part<'_>) -> Vec<(&'static str, Strin
         }
         let kind = KINDS.iter().find(|(prefix, _)| is_id(prefix, value));
         match (first, kind) {
+            ("FleetId", _) => found.push(("fleet", value.to_owned())),
             ("KeyName", _) => found.push(("key-pair", value.to_owned())),
             (_, Some((_, "key-pair"))) => found.extend(key_pair(call, value)),
             (_, Some((_, kind))) => found.push((kind, value.to_owned())),

@@ -1,5 +1,7 @@
 //! Spot instances: what a launch asks for, and how EC2 interrupts them.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
@@ -10,7 +12,10 @@ use super::xml::Xml;
 use crate::authorization::Need;
 
 /// How long before the interruption of a spot instance EC2 announces it.
-pub(super) const NOTICE: Millis = 120_000;
+pub(super) const NOTICE: Duration = Duration::from_secs(120);
+
+/// The code of the reason of an instance that EC2 has interrupted.
+pub(super) const INTERRUPTED: &str = "Server.SpotInstanceTermination";
 
 /// The action that creates the role with which EC2 runs an account's first spot
 /// instances.

@@ -49,8 +49,44 @@ KEYS = {"Parameters": "commands"}
 
 # Actions without an answer in the scenario. Other answers have their structures.
 NOT_CALLED = {
+    "DescribeFleetInstances": "all fleets of the local cloud have the type instant",
     "CreateNatGateway": "the local cloud has none",
     "DeleteNatGateway": "the local cloud has none",
+}
+
+# What a launch template can have beside an image and a type.
+WHOLE_TEMPLATE = {
+    "BlockDeviceMappings": [
+        {"DeviceName": "/dev/sdf", "Ebs": {
+            "DeleteOnTermination": True, "Encrypted": True, "Iops": 3000, "Throughput": 125,
+            "VolumeSize": 8, "VolumeType": "gp3"}},
+        {"DeviceName": "/dev/sdg", "NoDevice": ""},
+        {"DeviceName": "/dev/sdh", "VirtualName": "ephemeral0"}],
+    "CapacityReservationSpecification": {"CapacityReservationPreference": "open"},
+    "CpuOptions": {"CoreCount": 1, "ThreadsPerCore": 2},
+    "CreditSpecification": {"CpuCredits": "standard"},
+    "DisableApiStop": False, "DisableApiTermination": False, "EbsOptimized": True,
+    "EnclaveOptions": {"Enabled": False}, "HibernationOptions": {"Configured": False},
+    "IamInstanceProfile": {"Name": "web"},
+    "InstanceInitiatedShutdownBehavior": "stop",
+    "InstanceMarketOptions": {"MarketType": "spot", "SpotOptions": {
+        "MaxPrice": "0.01", "SpotInstanceType": "one-time",
+        "InstanceInterruptionBehavior": "terminate"}},
+    "KeyName": "web", "MaintenanceOptions": {"AutoRecovery": "default"},
+    "MetadataOptions": {
+        "HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled", "HttpPutResponseHopLimit": 2,
+        "HttpTokens": "required", "InstanceMetadataTags": "disabled"},
+    "Monitoring": {"Enabled": False},
+    "NetworkInterfaces": [{
+        "AssociatePublicIpAddress": True, "DeleteOnTermination": True, "Description": "first",
+        "DeviceIndex": 0, "Groups": ["sg-0123456789abcdef0"], "InterfaceType": "interface",
+        "NetworkCardIndex": 0, "PrimaryIpv6": False, "SubnetId": "subnet-0123456789abcdef0"}],
+    "NetworkPerformanceOptions": {"BandwidthWeighting": "default"},
+    "Placement": {"AvailabilityZone": "us-east-1a", "Tenancy": "default"},
+    "PrivateDnsNameOptions": {"EnableResourceNameDnsARecord": False, "HostnameType": "ip-name"},
+    "TagSpecifications": [{
+        "ResourceType": "instance", "Tags": [{"Key": "team", "Value": "web"}]}],
+    "UserData": "IyEvYmluL3NoCg==",
 }
 
 # Values that AWS returns although its model does not list them.
@@ -72,6 +108,7 @@ RESOURCE_TYPES = {
 }
 FILTERS = {
     "DescribeCapacityReservations": "state", "DescribeFleets": "type",
+    "DescribeFleetInstances": "instance-type", "DescribeLaunchTemplateVersions": "image-id",
     "DescribeSecurityGroupVpcAssociations": "vpc-id",
     "DescribeTransitGatewayAttachments": "state", "DescribeTransitGatewayVpcAttachments": "state",
     "GetSecurityGroupsForVpc": "group-id",
@@ -178,6 +215,10 @@ def base(operation, member, live):
             "LaunchTemplateData": {"ImageId": live.get("ImageId"), "InstanceType": "t3.micro"},
         },
         "DeleteLaunchTemplate":
+            {} if member == "LaunchTemplateName" else {
+                "LaunchTemplateId": live.get("LaunchTemplateId")},
+        "DescribeFleets": {"FleetIds": [live.get("FleetId")]},
+        "DescribeLaunchTemplateVersions":
             {} if member == "LaunchTemplateName" else {
                 "LaunchTemplateId": live.get("LaunchTemplateId")},
         "CreateSubnet": {"VpcId": live.get("VpcId"), "CidrBlock": "10.9.9.0/24"},
@@ -458,8 +499,12 @@ def fleets(ec2, live):
         LaunchTemplateName=RUN, LaunchTemplateData=data,
         TagSpecifications=tagged("launch-template"))["LaunchTemplate"]
     unused = f"{RUN}-unused"
-    other = ec2.create_launch_template(LaunchTemplateName=unused, LaunchTemplateData=data)
+    other = ec2.create_launch_template(
+        LaunchTemplateName=unused, LaunchTemplateData={**data, **WHOLE_TEMPLATE},
+        VersionDescription="whole")
     ec2.describe_launch_templates(MaxResults=1)
+    ec2.describe_launch_template_versions(Versions=["$Latest"], MaxResults=1)
+    ec2.describe_launch_template_versions(LaunchTemplateName=unused)
     overrides = [
         {"InstanceType": "t3.nano", "SubnetId": live["SubnetId"], "MaxPrice": "0.01",
          "Priority": 1.0, "ImageId": live["ImageId"]},
@@ -471,21 +516,28 @@ def fleets(ec2, live):
         "Overrides": overrides}]}
     launched = [
         ec2.create_fleet(**fleet, TargetCapacitySpecification={
-            "TotalTargetCapacity": 1, "DefaultTargetCapacityType": kind},
-            SpotOptions={"AllocationStrategy": "diversified"})
-        for kind in ("spot", "on-demand")]
+            "TotalTargetCapacity": count, "DefaultTargetCapacityType": kind},
+            SpotOptions={"AllocationStrategy": "diversified"}, ClientToken=f"{RUN}-{kind}",
+            TagSpecifications=tagged("fleet"))
+        for kind, count in (("spot", 12), ("on-demand", 1))]
     one = ec2.create_fleet(
         Type="instant", TargetCapacitySpecification={"TotalTargetCapacity": 1},
         LaunchTemplateConfigs=[{**fleet["LaunchTemplateConfigs"][0], "Overrides": overrides[1:]}])
     assert one["Errors"], one
     ids = [i for answer in launched for group in answer["Instances"] for i in group["InstanceIds"]]
-    assert len(ids) == 2, launched
-    found = soon(ec2.describe_instances, InstanceIds=ids)
-    assert len(found["Reservations"]) == 2, found
+    assert len(ids) == 7, launched  # half of the spot capacity has no image
+    soon(ec2.describe_instances, InstanceIds=ids)
+    spot, on_demand = (answer["FleetId"] for answer in launched)
+    ec2.describe_fleets(FleetIds=[spot, on_demand, one["FleetId"]], MaxResults=1)
+    ec2.describe_fleets(FleetIds=[one["FleetId"]])
+    requests = ec2.describe_spot_instance_requests(MaxResults=5)["SpotInstanceRequests"]
+    ec2.delete_fleets(FleetIds=[spot, "fleet-x"], TerminateInstances=True)
     ec2.terminate_instances(InstanceIds=ids)
     gone = ec2.create_launch_template(LaunchTemplateName=f"{RUN}-gone", LaunchTemplateData=data)
     ec2.delete_launch_template(LaunchTemplateId=gone["LaunchTemplate"]["LaunchTemplateId"])
     return {
+        "FleetId": on_demand, "FleetIds": on_demand,
+        "SpotInstanceRequestIds": requests[0]["SpotInstanceRequestId"],
         "LaunchTemplateId": made["LaunchTemplateId"], "LaunchTemplateName": RUN,
         "LaunchTemplateIds": made["LaunchTemplateId"], "LaunchTemplateNames": RUN,
         "CreateLaunchTemplate.LaunchTemplateName": f"{RUN}-new",

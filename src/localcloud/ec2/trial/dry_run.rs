@@ -8,6 +8,12 @@ use super::Cloud;
 use super::furnished::{BARE, furnished, phases};
 use super::samples::sample;
 
+/// Returns the actions that can succeed. There are only fleets of the type `instant`,
+/// whose instances cannot be described.
+fn answerable() -> impl Iterator<Item = &'static str> {
+    actions::of_ec2().filter(|action| *action != "DescribeFleetInstances")
+}
+
 fn region_of(action: &str) -> &'static str {
     match action {
         "CreateDefaultVpc" => BARE,
@@ -27,7 +33,7 @@ fn a_dry_run_changes_nothing() {
     let (mut cloud, names) = furnished(directory.path());
     let before = state(&cloud, directory.path());
     let mut wrong = Vec::new();
-    for action in actions::of_ec2() {
+    for action in answerable() {
         cloud.region = region_of(action);
         let form = sample(action, &names);
         let answer = cloud.send(&format!("{form}&DryRun=true")).unwrap_err();
@@ -48,7 +54,7 @@ fn what_a_dry_run_allows_succeeds() {
     let now = cloud.now;
     drop(cloud);
     let mut wrong = Vec::new();
-    for action in actions::of_ec2() {
+    for action in answerable() {
         let copy = tempfile::tempdir().unwrap();
         for entry in fs::read_dir(directory.path()).unwrap() {
             let entry = entry.unwrap();

@@ -132,6 +132,10 @@ fn instances(cloud: &mut Cloud, names: &mut Names) {
          &LaunchTemplateData.InstanceType=t3.nano"
     );
     names.add("template", &cloud.ok(&template), "launchTemplateId");
+    let fleet = "CreateFleet&Type=instant&TargetCapacitySpecification.TotalTargetCapacity=1\
+                 &LaunchTemplateConfigs.1.LaunchTemplateSpecification.Version=1\
+                 &LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateId={template}";
+    names.add("fleet", &cloud.ok(&names.fill(fleet)), "fleetId");
     names.add("plain", &cloud.launch(""), "instanceId");
     names.add("stopped", &cloud.launch(""), "instanceId");
     let address = element(&cloud.ok("AllocateAddress"), "allocationId");

@@ -77,6 +77,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ),
     ("CreateVolume", "AvailabilityZone=us-east-1a&Size=1"),
     ("CreateVpc", "CidrBlock=10.7.0.0/16"),
+    ("DeleteFleets", "FleetId.1={fleet}&TerminateInstances=true"),
     ("DeleteInternetGateway", "InternetGatewayId={loose}"),
     ("DeleteKeyPair", "KeyName=web"),
     ("DeleteLaunchTemplate", "LaunchTemplateId={template}"),
@@ -94,6 +95,7 @@ const SAMPLES: &[(&str, &str)] = &[
     ("DeleteVpc", "VpcId={empty}"),
     ("DeregisterImage", "ImageId={own}"),
     ("DescribeAddressesAttribute", "Attribute=domain-name"),
+    ("DescribeFleetInstances", "FleetId={fleet}"),
     (
         "DescribeImageAttribute",
         "ImageId={own}&Attribute=description",
@@ -101,6 +103,10 @@ const SAMPLES: &[(&str, &str)] = &[
     (
         "DescribeInstanceAttribute",
         "InstanceId={instance}&Attribute=instanceType",
+    ),
+    (
+        "DescribeLaunchTemplateVersions",
+        "LaunchTemplateId={template}",
     ),
     (
         "DescribeNetworkInterfaceAttribute",
