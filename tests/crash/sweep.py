@@ -697,6 +697,10 @@ class Sweep:
             if changes(operation) or "times" not in act
         ]
         plans += [{"operation": "boot", **act} for act in boots]
+        # The look for a command whose answer was lost fails as well, once.
+        lost = {"do": "reset", "when": "after", "then": "ListCommands"}
+        sent = range(1, requests.get("SendCommand", 0) + 1)
+        plans += [{"operation": "SendCommand", "nth": nth, **lost} for nth in sent]
         started = time.monotonic()
         chosen = self.sample("faults", enumerate(plans))
         self.each([lambda n=n, plan=plan: self.fault(n, plan) for n, plan in chosen])
@@ -723,13 +727,17 @@ class Sweep:
         if not requested:
             raise SystemExit(f"{log} has no request of run {run}")
         waits = {
-            "DescribeInstances", "DescribeNatGateways", "DescribeSnapshots", "DescribeVolumes",
-            "GetConsoleOutput",
+            "DescribeInstanceInformation", "DescribeInstances", "DescribeNatGateways",
+            "DescribeSnapshots", "DescribeVolumes", "GetConsoleOutput", "ListCommandInvocations",
         }
         return {op: min(count, 2) if op in waits else count for op, count in requested.items()}
 
     def fault(self, number, plan):
-        lines = [f"{key} = {json.dumps(value)}" for key, value in plan.items()]
+        then = plan.get("then")
+        given = [(key, value) for key, value in plan.items() if key != "then"]
+        lines = [f"{key} = {json.dumps(value)}" for key, value in given]
+        if then:
+            lines.append(f'[[fault]]\noperation = "{then}"\ndo = "reset"')
         why = f"fault {plan}"
         # Requests that change nothing leave the same resources, resumed or
         # not.

@@ -49,8 +49,19 @@ pub struct Fleet<'a> {
 pub struct Filled {
     /// The instances, of which EC2 returned the id, the type and the zone.
     pub instances: Vec<Instance>,
-    /// One error for each type and zone that lacked something.
-    pub errors: Vec<Error>,
+    /// What was lacking, for each type and zone.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+/// Why EC2 launched no more instances of a type in a zone.
+#[derive(Clone, Debug)]
+pub struct Shortfall {
+    /// EC2's error code.
+    pub code: String,
+    /// The type and the zone, such as `t3.micro in us-east-1a`.
+    pub place: String,
+    /// The error, which names both.
+    pub error: Error,
 }
 
 /// EC2's response to [`Ec2::create_fleet`].
@@ -116,7 +127,11 @@ impl Ec2<'_> {
                     .iter()
                     .flat_map(|group| instances(fleet, group))
                     .collect(),
-                errors: answer.errors().iter().map(|e| failure(fleet, e)).collect(),
+                shortfalls: answer
+                    .errors()
+                    .iter()
+                    .map(|e| shortfall(fleet, e))
+                    .collect(),
             })),
             Err(e) => {
                 let attempt = format!("launch a fleet in {}", self.region());
@@ -209,18 +224,23 @@ fn zone_of(fleet: &Fleet<'_>, choice: Option<&FleetLaunchTemplateOverrides>) -> 
     place.map_or_else(String::new, |place| place.zone.clone())
 }
 
-/// Returns the error about one type in one zone.
-fn failure(fleet: &Fleet<'_>, failed: &CreateFleetError) -> Error {
+/// Returns what was lacking for one type in one zone.
+fn shortfall(fleet: &Fleet<'_>, failed: &CreateFleetError) -> Shortfall {
     let choice = failed
         .launch_template_and_overrides()
         .and_then(|used| used.overrides());
     let name = choice.and_then(FleetLaunchTemplateOverrides::instance_type);
     let name = name.map_or("an instance", |name| name.as_str());
-    let attempt = match zone_of(fleet, choice).as_str() {
-        "" => format!("launch {name}"),
-        zone => format!("launch {name} in {zone}"),
+    let place = match zone_of(fleet, choice).as_str() {
+        "" => name.to_owned(),
+        zone => format!("{name} in {zone}"),
     };
+    let attempt = format!("launch {place}");
     let code = failed.error_code().unwrap_or_default();
     let message = failed.error_message().unwrap_or_default();
-    refused(("CreateFleet", &attempt), (code, message), 400)
+    Shortfall {
+        code: code.to_owned(),
+        place,
+        error: refused(("CreateFleet", &attempt), (code, message), 400),
+    }
 }

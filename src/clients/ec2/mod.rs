@@ -33,7 +33,7 @@ mod tags;
 mod volumes;
 
 pub use addresses::{Address, Associated};
-pub use fleets::{Filled, Fleet, FleetAnswer, MOST_CHOICES, Place};
+pub use fleets::{Filled, Fleet, FleetAnswer, MOST_CHOICES, Place, Shortfall};
 pub use images::{Image, Wanted};
 pub use instance_types::{TypeInfo, likely_architecture};
 pub use instances::{Console, EndReason, Instance, InstanceState, Start, no_instance};

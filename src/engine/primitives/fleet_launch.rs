@@ -9,10 +9,16 @@ use futures_util::stream;
 use super::launches::settle;
 use super::network::late_or;
 use super::teardown;
-use crate::clients::ec2::{Ec2, Filled, Fleet, FleetAnswer, Instance, Launch, NewTemplate, Place};
+use crate::clients::ec2::{
+    Ec2, Filled, Fleet, FleetAnswer, Instance, Launch, NewTemplate, Place, Shortfall,
+};
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, NewResource, ResourceKind, State, Step};
+use crate::report::text;
+
+/// How many types and zones a warning names.
+const NAMED: usize = 8;
 
 /// How many instances are terminated at the same time.
 const AT_ONCE: usize = 16;
@@ -98,10 +104,13 @@ impl FleetLaunch<'_> {
         } else {
             Ok(Filled {
                 instances: earlier,
-                errors: Vec::new(),
+                shortfalls: Vec::new(),
             })
         };
-        let Filled { instances, errors } = match filled {
+        let Filled {
+            instances,
+            shortfalls,
+        } = match filled {
             Ok(filled) => filled,
             Err(error) => {
                 if error.proves_no_effect() {
@@ -116,8 +125,8 @@ impl FleetLaunch<'_> {
         // be asked again which they are.
         delete_template(cx, step).await;
         if got >= self.at_least {
-            for error in &errors {
-                cx.report.warn(error.to_string());
+            for warning in warnings(&shortfalls) {
+                cx.report.warn(warning);
             }
             if got < wanted {
                 cx.report
@@ -126,7 +135,8 @@ impl FleetLaunch<'_> {
             return visible(cx, &ec2, launched).await;
         }
         let kept = release_all(cx, step).await;
-        let mut error = too_few((got, wanted, self.at_least), errors);
+        let causes = shortfalls.into_iter().map(|one| one.error).collect();
+        let mut error = too_few((got, wanted, self.at_least), causes);
         error.causes.extend(kept);
         Err(error)
     }
@@ -159,7 +169,7 @@ impl FleetLaunch<'_> {
             if !instances.is_empty() {
                 return Ok(Filled {
                     instances,
-                    errors: Vec::new(),
+                    shortfalls: Vec::new(),
                 });
             }
             let paused = pace.pause("already launched, not visible yet").await;
@@ -285,6 +295,26 @@ async fn release_all(cx: &Context, step: &Step) -> Vec<Error> {
     errors.into_iter().flatten().collect()
 }
 
+/// Returns a warning for each cause, with the types and zones that have it.
+fn warnings(shortfalls: &[Shortfall]) -> Vec<String> {
+    let mut causes: Vec<(&str, Vec<&Shortfall>)> = Vec::new();
+    for one in shortfalls {
+        match causes.iter_mut().find(|(code, _)| *code == one.code) {
+            Some((_, all)) => all.push(one),
+            None => causes.push((&one.code, vec![one])),
+        }
+    }
+    let warning = |(code, all): (&str, Vec<&Shortfall>)| match all.as_slice() {
+        [one] => one.error.to_string(),
+        all => {
+            let places = all.iter().map(|one| one.place.clone());
+            let places = text::some_of(places, NAMED);
+            format!("EC2 returned {code} for {places}")
+        }
+    };
+    causes.into_iter().map(warning).collect()
+}
+
 /// Creates the error of a launch of which too few instances were launched.
 fn too_few((got, wanted, at_least): (usize, usize, usize), causes: Vec<Error>) -> Error {
     let demand = if at_least == wanted {
@@ -335,5 +365,36 @@ async fn visible(cx: &Context, ec2: &Ec2<'_>, launched: Vec<Instance>) -> Result
             }
             Err(error) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_cause_has_one_warning() {
+        let shortfall = |code: &str, place: &str| Shortfall {
+            code: code.to_owned(),
+            place: place.to_owned(),
+            error: Error::new(
+                ErrorKind::QuotaExceeded,
+                format!("cannot launch {place}: {code}"),
+            ),
+        };
+        let short = "InsufficientInstanceCapacity";
+        assert_eq!(
+            warnings(&[
+                shortfall(short, "t3.micro in us-east-1a"),
+                shortfall("Unsupported", "t9.huge in us-east-1a"),
+                shortfall(short, "t3.micro in us-east-1b"),
+            ]),
+            [
+                "EC2 returned InsufficientInstanceCapacity for t3.micro in us-east-1a, \
+                 t3.micro in us-east-1b",
+                "cannot launch t9.huge in us-east-1a: Unsupported",
+            ]
+        );
+        assert_eq!(warnings(&[]), [""; 0]);
     }
 }

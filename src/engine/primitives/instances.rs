@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use rhai::plugin::*;
 use rhai::{Dynamic, Map, NativeCallContext};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::cloud_init;
@@ -24,7 +25,7 @@ use crate::clients::ec2::{Credits, Ec2, Image, Instance, LONGEST_USER_DATA, Laun
 use crate::context::Context;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Intent, NewResource, ResourceKind, Step, now};
-use crate::script::{self, Declared, NameOr, Outcome, Shape, yes};
+use crate::script::{self, Consistent, Declared, NameOr, Outcome, Shape, yes};
 
 /// How long `launch_instance` waits: the default of `wait_until_running`.
 const RUNS_WITHIN: Duration = Duration::from_secs(300);
@@ -190,7 +191,7 @@ pub mod api {
 
 pub(super) const DECLARED: &[Declared] = &[
     Declared::of("launch_instance")
-        .options::<LaunchInstance>()
+        .consistent_options::<LaunchInstance>()
         .returns::<Server>(Shape::ManyWith("count")),
     Declared::of("wait_until_running")
         .options::<WaitOptions>()
@@ -215,7 +216,7 @@ struct LaunchInstance {
     /// Instance types, in place of `type`. EC2 launches those for which it has
     /// capacity: of the first one as many as it can, then of the next. It chooses
     /// spot instances by their price and by how rarely they are interrupted.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_empty")]
     types: Vec<String>,
     /// Launch spot instances. They cost less, and EC2 terminates them when it
     /// needs their capacity; `interruption_notice` returns its notice, which comes
@@ -242,7 +243,7 @@ struct LaunchInstance {
     subnet: Option<String>,
     /// Ids of subnets, in place of `subnet`. EC2 launches in those in whose zones it
     /// has capacity. The default with `types` are the default subnets of all zones.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_empty")]
     subnets: Vec<String>,
     /// Whether the instance gets a public IPv4 address. The default is the
     /// setting of the subnet.
@@ -250,8 +251,7 @@ struct LaunchInstance {
     /// Size of the root volume in GiB. The default is the size in the image.
     volume_size: Option<i32>,
     /// Volumes in addition to the root volume. They are encrypted. They are deleted
-    /// with the instance, unless `delete_on_termination` is false. In the local
-    /// cloud they have no disk: they exist in EC2's answers only.
+    /// with the instance, unless `delete_on_termination` is false.
     #[serde(default)]
     volumes: Vec<Volume>,
     /// Name of an IAM instance profile.
@@ -573,15 +573,7 @@ async fn intend(
 /// Checks before the first request for options that AWS would refuse and for likely
 /// mistakes.
 fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
-    if options
-        .count
-        .is_some_and(|count| !(1..=MOST_AT_ONCE).contains(&count))
-    {
-        return Err(Error::invalid(format!(
-            "option `count`: it must be from 1 to {MOST_AT_ONCE}"
-        )));
-    }
-    check_choices(options)?;
+    options.check_together()?;
     if options.volume_size.is_some_and(|size| size < 1) {
         return Err(Error::invalid(
             "option `volume_size`: it must be at least 1 GiB",
@@ -611,6 +603,29 @@ fn check(cx: &Context, options: &LaunchInstance) -> Result<()> {
         );
     }
     Ok(())
+}
+
+impl Consistent for LaunchInstance {
+    fn check_together(&self) -> Result<()> {
+        if self
+            .count
+            .is_some_and(|count| !(1..=MOST_AT_ONCE).contains(&count))
+        {
+            return Err(Error::invalid(format!(
+                "option `count`: it must be from 1 to {MOST_AT_ONCE}"
+            )));
+        }
+        check_choices(self)
+    }
+}
+
+/// Reads an array that has an effect, and so is empty by mistake.
+fn not_empty<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<String>, D::Error> {
+    let all = Vec::deserialize(from)?;
+    if all.is_empty() {
+        return Err(D::Error::custom("expected at least one"));
+    }
+    Ok(all)
 }
 
 /// Checks the options of which some exclude others.

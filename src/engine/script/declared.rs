@@ -50,6 +50,14 @@ pub struct Returns {
     pub id: fn() -> TypeId,
 }
 
+/// Options of which some exclude others, whatever else the function finds out.
+pub trait Consistent {
+    /// Checks them together.
+    ///
+    /// Throws `invalid_option`.
+    fn check_together(&self) -> Result<()>;
+}
+
 impl Takes {
     /// Returns the keys of the map.
     #[must_use]
@@ -117,6 +125,23 @@ impl Declared {
         }
     }
 
+    /// Declares the keys of the last argument, which are checked together as well.
+    #[must_use]
+    pub const fn consistent_options<T>(self) -> Self
+    where
+        T: Consistent + JsonSchema + DeserializeOwned,
+    {
+        Self {
+            takes: Some(Takes {
+                argument: "options",
+                describe: kind_of::<T>,
+                read: read_together::<T>,
+                optional: true,
+            }),
+            ..self
+        }
+    }
+
     /// Declares the keys of an argument that cannot be omitted.
     #[must_use]
     pub const fn takes<T: JsonSchema + DeserializeOwned>(self, argument: &'static str) -> Self {
@@ -154,4 +179,8 @@ impl Declared {
 
 fn read<T: DeserializeOwned>(function: &str, map: Map) -> Result<()> {
     options_of::<T>(function, map).map(drop)
+}
+
+fn read_together<T: Consistent + DeserializeOwned>(function: &str, map: Map) -> Result<()> {
+    options_of::<T>(function, map)?.check_together()
 }

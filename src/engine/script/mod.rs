@@ -7,7 +7,7 @@
 pub use call::{Outcome, branch_call, effect, files, note_wait, run, run_blocking, run_quietly};
 pub use call_context::context;
 pub use caught::understand_caught;
-pub use declared::{Declared, Shape};
+pub use declared::{Consistent, Declared, Shape};
 pub use identity::ResultKind;
 pub use module::{arities, documented_module, module};
 pub use options::{argument, options, options_of, to_dynamic, to_json};

@@ -102,12 +102,13 @@ impl Known {
             return Ok(Vec::new());
         }
         let is_launch = call.operation == "RunInstances";
+        let is_fleet = call.operation == "CreateFleet";
         let mut parameters = Vec::new();
         for (name, value) in &call.parameters {
             let kept = |value: &str| Some((name.clone(), value.to_owned()));
             let translated = match field(name) {
                 _ if self.images.contains_key(value) => kept(&self.images[value]),
-                "InstanceType" if is_launch => kept(self.known_type(value)),
+                "InstanceType" if is_launch || is_fleet => kept(self.known_type(value)),
                 "KeyName" if is_launch && self.lacks_key_pair(value) => None,
                 // EC2 does not look at what a new template names.
                 _ if call.operation == "CreateLaunchTemplate" => kept(value),
@@ -117,6 +118,9 @@ impl Known {
                     None => return Err(NO_SUBNET.to_owned()),
                 },
                 "SecurityGroupId" if is_launch => None,
+                // EC2 looks for the template of a fleet when it launches the instances.
+                "LaunchTemplateId" if is_fleet => kept(value),
+                "SubnetId" if is_fleet => self.subnet.as_deref().and_then(kept),
                 "VpcId" if call.operation == "CreateSecurityGroup" => match &self.vpc {
                     Some(vpc) => kept(vpc),
                     None => return Err(NO_SUBNET.to_owned()),
@@ -239,6 +243,32 @@ mod tests {
         let (mut runs, unchecked) = dry_runs(&[call], &known());
         assert!(unchecked.is_empty(), "{unchecked:?}");
         runs.remove(0).parameters
+    }
+
+    #[test]
+    fn a_fleet_is_checked_without_what_the_rehearsal_created() {
+        let template = "LaunchTemplateConfigs.1.LaunchTemplateSpecification.LaunchTemplateId";
+        let choice = "LaunchTemplateConfigs.1.Overrides.1";
+        let (subnet, kind) = (
+            format!("{choice}.SubnetId"),
+            format!("{choice}.InstanceType"),
+        );
+        let fleet = call(
+            "CreateFleet",
+            &[
+                (template, "lt-0dddddddddddddddd"),
+                (&kind, "t3.micro"),
+                (&subnet, "subnet-0dddddddddddddddd"),
+            ],
+        );
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            one(fleet),
+            [
+                pair(template, "lt-0dddddddddddddddd"),
+                pair(&kind, "t3.micro")
+            ]
+        );
     }
 
     #[test]
