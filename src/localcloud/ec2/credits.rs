@@ -1,7 +1,7 @@
 //! The credit options of burstable instances.
 
 use super::call::Call;
-use super::filters::{Filters, page};
+use super::filters::{Filters, page_after};
 use super::instance_types::InstanceType;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -38,7 +38,7 @@ pub(super) fn describe_instance_credit_specifications(
     };
     let with_credits = seen.into_iter().filter(|i| i.cpu_credits.is_some());
     let found = Filters::of(request)?.keep(with_credits.collect())?;
-    let (seen, next) = page(request, found, 5)?;
+    let (seen, next) = page_after(request, found, 5, |one| one.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("instanceCreditSpecificationSet", seen, |xml, instance| {

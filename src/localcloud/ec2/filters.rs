@@ -237,7 +237,8 @@ const IDS: &[(&str, &str, &str, &str)] = &[
     ("DescribeVpcs", "VpcId", "VpcIds", "MaxResults"),
 ];
 
-/// Returns the requested page of a listing and the token of the next page.
+/// Returns the requested page of a listing that never changes, and the token of the next
+/// page.
 ///
 /// Refuses a `MaxResults` below `smallest`, and a token that this action has not
 /// returned.
@@ -249,21 +250,47 @@ pub(super) fn page<T>(
     let most = max_results(request, smallest)?;
     let start = match request.text("NextToken") {
         None => 0,
-        Some(token) => start_of(request.action(), token)
+        Some(token) => place_of(request.action(), token)
+            .and_then(|place| place.parse().ok())
             .filter(|start| *start <= items.len())
-            .ok_or_else(|| {
-                Refusal::new(
-                    "InvalidNextToken",
-                    format!("The token '{token}' is invalid"),
-                )
-            })?,
+            .ok_or_else(|| invalid_token(token))?,
     };
-    let Some(most) = most else {
-        return Ok((items.into_iter().skip(start).collect(), None));
-    };
-    let end = (start + most).min(items.len());
-    let next = (end < items.len()).then(|| token(request.action(), end));
-    Ok((items.into_iter().skip(start).take(most).collect(), next))
+    let end = most.map_or(items.len(), |most| (start + most).min(items.len()));
+    let next = (end < items.len()).then(|| token(request.action(), &end.to_string()));
+    let kept = items.into_iter().take(end).skip(start);
+    Ok((kept.collect(), next))
+}
+
+/// Returns the requested page of a listing, and the token of the next page. The pages
+/// are in the order of the keys. A page begins after the last entry of the one before,
+/// although entries may appear or go in the meantime, that one included.
+pub(super) fn page_after<T>(
+    request: &Part<'_>,
+    mut items: Vec<T>,
+    smallest: usize,
+    key: impl Fn(&T) -> String,
+) -> Result<(Vec<T>, Option<String>)> {
+    let most = max_results(request, smallest)?;
+    let token_of_page = request.text("NextToken");
+    if most.is_some() || token_of_page.is_some() {
+        items.sort_by_cached_key(&key);
+    }
+    if let Some(token) = token_of_page {
+        let place = place_of(request.action(), token);
+        let place = place.ok_or_else(|| invalid_token(token))?;
+        items.retain(|item| key(item) > place);
+    }
+    let most = most.unwrap_or(items.len());
+    let has_more = items.len() > most;
+    items.truncate(most);
+    let last = items.last().filter(|_| has_more);
+    let next = last.map(|last| token(request.action(), &key(last)));
+    Ok((items, next))
+}
+
+fn invalid_token(token: &str) -> Refusal {
+    let message = format!("The token '{token}' is invalid");
+    Refusal::new("InvalidNextToken", message)
 }
 
 /// Refuses `MaxResults` together with ids, if AWS refuses it for the action. As on
@@ -309,18 +336,19 @@ fn max_results(request: &Part<'_>, smallest: usize) -> Result<Option<usize>> {
     Ok(Some(results))
 }
 
-/// Returns the token of the page of this action that begins at `start`. Clients
-/// must not depend on its form, so they cannot read it.
-fn token(action: &str, start: usize) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode(format!("{action} {start}"))
+/// Returns the token of the page of this action that begins at a place. Clients must not
+/// depend on its form, so they cannot read it.
+fn token(action: &str, place: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(format!("{action} {place}"))
 }
 
 /// Returns where the page with this token begins, or `None` if this action has not
 /// returned the token.
-fn start_of(action: &str, token: &str) -> Option<usize> {
+fn place_of(action: &str, token: &str) -> Option<String> {
     let text = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?;
     let text = String::from_utf8(text).ok()?;
-    text.strip_prefix(action)?.strip_prefix(' ')?.parse().ok()
+    let place = text.strip_prefix(action)?.strip_prefix(' ')?;
+    Some(place.to_owned())
 }
 
 #[cfg(test)]
@@ -398,6 +426,34 @@ mod tests {
         let other = format!("Action=DescribeTags&NextToken={token}");
         for form in [other.as_str(), "NextToken=x", "NextToken=page-5"] {
             assert_eq!(listed(form).unwrap_err().code, "InvalidNextToken", "{form}");
+        }
+    }
+
+    #[test]
+    fn a_page_begins_after_the_last_entry_of_the_one_before() {
+        let page_of = |form: &str, items: &[&str]| {
+            let params = Params::parse(form.as_bytes()).unwrap();
+            let items: Vec<String> = items.iter().map(|&item| item.into()).collect();
+            page_after(&params.all(), items, 1, String::clone)
+        };
+        let vpcs = "Action=DescribeVpcs&MaxResults=2";
+        let (first, next) = page_of(vpcs, &["b", "d", "f"]).unwrap();
+        assert_eq!(first, ["b", "d"]);
+        let token = next.unwrap();
+        let second = format!("{vpcs}&NextToken={token}");
+        for (now, expected) in [
+            (&["b", "d", "f"][..], &["f"][..]),
+            (&["a", "b", "c", "d", "f"], &["f"]),
+            // The last entry is gone, and another one is new.
+            (&["b", "e", "f"], &["e", "f"]),
+            (&["b"], &[]),
+        ] {
+            assert_eq!(page_of(&second, now).unwrap().0, expected);
+        }
+        let other = format!("Action=DescribeTags&NextToken={token}");
+        for form in [other.as_str(), "Action=DescribeVpcs&NextToken=x"] {
+            let refusal = page_of(form, &["b"]).unwrap_err();
+            assert_eq!(refusal.code, "InvalidNextToken", "{form}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where security groups can be used, and where they are.
 
 use super::call::Call;
-use super::filters::{Filtered, Filters, page};
+use super::filters::{Filtered, Filters, page, page_after};
 use super::groups;
 use super::params::Part;
 use super::refusal::Result;
@@ -47,7 +47,7 @@ pub(super) fn get_security_groups_for_vpc(call: &mut Call<'_>, request: &Part<'_
         owner: owner.clone(),
     });
     let usable = Filters::of(request)?.keep(usable.collect())?;
-    let (usable, next) = page(request, usable, 5)?;
+    let (usable, next) = page_after(request, usable, 5, |one| one.group.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::Ipv4Net;
 
 use super::call::Call;
-use super::filters::{Filtered, Filters, page};
+use super::filters::{Filtered, Filters, page_after};
 use super::ids::{GROUP, new_id};
 use super::network::vpc_of;
 use super::params::Part;
@@ -365,7 +365,8 @@ pub(super) fn describe_security_groups(call: &mut Call<'_>, request: &Part<'_>) 
         owner: owner.clone(),
     };
     let all = groups.into_iter().map(in_vpc).collect();
-    let (groups, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    let found = Filters::of(request)?.keep(all)?;
+    let (groups, next) = page_after(request, found, 5, |one| one.group.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("securityGroupInfo", groups, |xml, in_vpc| {

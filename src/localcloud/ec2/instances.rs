@@ -1,7 +1,7 @@
 //! Instances: describe, start, stop, reboot and terminate.
 
 use super::call::{Call, Effect};
-use super::filters::{Filters, page};
+use super::filters::{Filters, page_after};
 use super::instance_answer::{write_instance, write_state};
 use super::instance_types::instance_type;
 use super::params::Part;
@@ -27,11 +27,17 @@ pub(super) fn describe_instances(call: &mut Call<'_>, request: &Part<'_>) -> Res
         write_instance(xml, call, instance);
     })?;
     // The instances of a launch are listed together, the oldest launch first.
-    found.sort_by(|a, b| {
-        let key = |i: &Instance| (i.created, i.reservation.clone(), i.launch_index);
-        key(a).cmp(&key(b))
-    });
-    let (found, next) = page(request, found, 5)?;
+    let key = |instance: &Instance| {
+        let Instance {
+            created,
+            reservation,
+            launch_index,
+            ..
+        } = instance;
+        format!("{created:020} {reservation} {launch_index:05}")
+    };
+    found.sort_by_cached_key(key);
+    let (found, next) = page_after(request, found, 5, key)?;
     call.read_all()?;
     let owner = call.facts.account.clone();
     let mut xml = Xml::default();
@@ -59,7 +65,7 @@ pub(super) fn describe_instance_status(call: &mut Call<'_>, request: &Part<'_>) 
     };
     let mut found = Filters::of(request)?.keep_as(asked, write_status)?;
     found.retain(|instance| all || instance.phase == Phase::Running);
-    let (found, next) = page(request, found, 5)?;
+    let (found, next) = page_after(request, found, 5, |one| one.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("instanceStatusSet", &found, write_status);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::call::Call;
-use super::filters::{Filtered, Filters, page};
+use super::filters::{Filtered, Filters, page_after};
 use super::launch_templates::{LaunchTemplate, VERSION, is_version, named, no_version};
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -47,7 +47,8 @@ pub(super) fn describe_launch_template_versions(
     request.flag("ResolveAlias")?;
     request.flag("IncludeManagedResources")?;
     let found = asked.into_iter().map(TemplateVersion).collect();
-    let (found, next) = page(request, Filters::of(request)?.keep(found)?, 1)?;
+    let found = Filters::of(request)?.keep(found)?;
+    let (found, next) = page_after(request, found, 1, |one| one.0.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("launchTemplateVersionSet", found, |xml, one| {

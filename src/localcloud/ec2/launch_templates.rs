@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::call::Call;
-use super::filters::{Filtered, Filters, page};
+use super::filters::{Filtered, Filters, page_after};
 use super::ids::{LAUNCH_TEMPLATE, new_id};
 use super::journaled::Row;
 use super::launch::token;
@@ -281,7 +281,8 @@ pub(super) fn describe_launch_templates(call: &mut Call<'_>, request: &Part<'_>)
     }
     let mut asked = LAUNCH_TEMPLATE.select(&ids, all, |one| &one.id)?;
     asked.retain(|one| names.is_empty() || names.contains(&one.name.as_str()));
-    let (found, next) = page(request, Filters::of(request)?.keep(asked)?, 1)?;
+    let found = Filters::of(request)?.keep(asked)?;
+    let (found, next) = page_after(request, found, 1, |one| one.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("launchTemplates", found, |xml, one| write(xml, call, &one));

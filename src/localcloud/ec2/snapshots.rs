@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::call::{Call, Effect};
-use super::filters::{Filtered, Filters, page};
+use super::filters::{Filtered, Filters, page_after};
 use super::ids::{SNAPSHOT, new_id};
 use super::images::images;
 use super::params::Part;
@@ -134,7 +134,9 @@ pub(super) fn describe_snapshots(call: &mut Call<'_>, request: &Part<'_>) -> Res
         owner: owner.clone(),
     };
     let found = snapshots.into_iter().map(with_owner).collect();
-    let (found, next) = page(request, Filters::of(request)?.keep(found)?, 5)?;
+    let found = Filters::of(request)?.keep(found)?;
+    let place = |one: &Owned| format!("{:020} {}", one.own.started, one.own.id);
+    let (found, next) = page_after(request, found, 5, place)?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("snapshotSet", found, |xml, snapshot| snapshot.write(xml));

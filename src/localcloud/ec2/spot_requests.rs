@@ -1,7 +1,7 @@
 //! The requests of spot instances, one for each instance.
 
 use super::call::Call;
-use super::filters::{Filtered, Filters, page};
+use super::filters::{Filtered, Filters, page_after};
 use super::instance_answer::write_groups;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -19,6 +19,11 @@ struct SpotRequest {
 }
 
 impl SpotRequest {
+    /// Returns what determines its place in lists.
+    fn place(&self) -> String {
+        format!("{:020} {}", self.instance.created, self.spot.request)
+    }
+
     fn state(&self) -> &'static str {
         if self.instance.phase.is_ending() {
             "closed"
@@ -88,7 +93,7 @@ pub(super) fn describe_spot_instance_requests(
     let asked = all.into_iter();
     let asked = asked.filter(|one| ids.is_empty() || ids.contains(&one.spot.request.as_str()));
     let found = Filters::of(request)?.keep_as(asked.collect(), write)?;
-    let (found, next) = page(request, found, 5)?;
+    let (found, next) = page_after(request, found, 5, SpotRequest::place)?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("spotInstanceRequestSet", &found, write);
@@ -111,10 +116,7 @@ fn all(call: &mut Call<'_>) -> Vec<SpotRequest> {
         })
     };
     let mut all: Vec<SpotRequest> = region.instances.values().filter_map(request).collect();
-    all.sort_by(|a, b| {
-        let key = |one: &SpotRequest| (one.instance.created, one.spot.request.clone());
-        key(a).cmp(&key(b))
-    });
+    all.sort_by_cached_key(SpotRequest::place);
     all
 }
 

@@ -1,7 +1,7 @@
 //! Volumes in answers, and the values that filters compare.
 
 use super::call::Call;
-use super::filters::{Filtered, Filters, page};
+use super::filters::{Filtered, Filters, page_after};
 use super::ids::VOLUME;
 use super::params::Part;
 use super::refusal::{Refusal, Result};
@@ -136,8 +136,8 @@ pub(super) fn describe_volumes(call: &mut Call<'_>, request: &Part<'_>) -> Resul
             .cloned();
         Described { volume, attachment }
     });
-    let described = described.collect();
-    let (volumes, next) = page(request, Filters::of(request)?.keep(described)?, 5)?;
+    let found = Filters::of(request)?.keep(described.collect())?;
+    let (volumes, next) = page_after(request, found, 5, |one| one.volume.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("volumeSet", volumes, |xml, described| {
@@ -181,7 +181,8 @@ impl Filtered for Status {
 
 pub(super) fn describe_volume_status(call: &mut Call<'_>, request: &Part<'_>) -> Result<Xml> {
     let all = asked(call, request)?.into_iter().map(Status).collect();
-    let (volumes, next) = page(request, Filters::of(request)?.keep(all)?, 5)?;
+    let found = Filters::of(request)?.keep(all)?;
+    let (volumes, next) = page_after(request, found, 5, |one| one.0.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("volumeStatusSet", volumes, |xml, Status(volume)| {
@@ -256,7 +257,8 @@ pub(super) fn describe_volumes_modifications(
         .into_iter()
         .filter(|volume| volume.modified.is_some())
         .map(Modified);
-    let (volumes, next) = page(request, Filters::of(request)?.keep(modified.collect())?, 1)?;
+    let found = Filters::of(request)?.keep(modified.collect())?;
+    let (volumes, next) = page_after(request, found, 1, |one| one.0.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("volumeModificationSet", volumes, |xml, Modified(volume)| {

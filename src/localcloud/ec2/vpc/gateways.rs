@@ -1,7 +1,7 @@
 //! Internet gateways: create, attach, detach, delete and describe.
 
 use super::super::call::{Call, Effect};
-use super::super::filters::{Filtered, Filters, page};
+use super::super::filters::{Filtered, Filters, page_after};
 use super::super::ids::{INTERNET_GATEWAY, new_id};
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
@@ -162,7 +162,8 @@ pub(in super::super) fn describe_internet_gateways(
             owner: owner.clone(),
         })
         .collect();
-    let (gateways, next) = page(request, Filters::of(request)?.keep(asked)?, 5)?;
+    let found = Filters::of(request)?.keep(asked)?;
+    let (gateways, next) = page_after(request, found, 5, |one| one.gateway.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("internetGatewaySet", gateways, |xml, of| {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::super::addresses::{free_private_address, wanted_address};
 use super::super::call::{Call, Effect};
 use super::super::elastic_ips;
-use super::super::filters::{Filtered, Filters, page};
+use super::super::filters::{Filtered, Filters, page_after};
 use super::super::ids::{NAT_GATEWAY, new_id};
 use super::super::launch::token;
 use super::super::params::Part;
@@ -333,7 +333,8 @@ pub(in super::super) fn describe_nat_gateways(
         .filter(|nat| ids.is_empty() || ids.contains(&nat.id.as_str()))
         .map(|nat| View { nat, now })
         .collect();
-    let (gateways, next) = page(request, Filters::of(request)?.keep(asked)?, 5)?;
+    let found = Filters::of(request)?.keep(asked)?;
+    let (gateways, next) = page_after(request, found, 5, |one| one.nat.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("natGatewaySet", gateways, |xml, view| view.write(xml));

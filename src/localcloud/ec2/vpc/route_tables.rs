@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::call::{Call, Effect};
-use super::super::filters::{Filtered, Filters, page};
+use super::super::filters::{Filtered, Filters, page_after};
 use super::super::ids::{ROUTE_TABLE, is_id, new_id};
 use super::super::params::Part;
 use super::super::refusal::{Refusal, Result};
@@ -192,7 +192,8 @@ pub(in super::super) fn describe_route_tables(
         .filter(|table| ids.is_empty() || ids.contains(&table.id.as_str()))
         .map(|table| View::of(call, table))
         .collect();
-    let (tables, next) = page(request, Filters::of(request)?.keep(asked)?, 5)?;
+    let found = Filters::of(request)?.keep(asked)?;
+    let (tables, next) = page_after(request, found, 5, |one| one.table.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("routeTableSet", tables, |xml, view| view.write(xml));

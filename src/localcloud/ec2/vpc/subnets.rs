@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 
 use super::super::call::Call;
-use super::super::filters::{Filtered, Filters, page};
+use super::super::filters::{Filtered, Filters, page_after};
 use super::super::ids::{SUBNET, new_id};
 use super::super::network::{first_zone, shows};
 use super::super::params::Part;
@@ -282,7 +282,8 @@ pub(in super::super) fn describe_subnets(call: &mut Call<'_>, request: &Part<'_>
         .into_iter()
         .map(|subnet| View::of(call, subnet))
         .collect();
-    let (subnets, next) = page(request, Filters::of(request)?.keep(asked)?, 5)?;
+    let found = Filters::of(request)?.keep(asked)?;
+    let (subnets, next) = page_after(request, found, 5, |one| one.subnet.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("subnetSet", subnets, |xml, view| write_view(xml, &view));

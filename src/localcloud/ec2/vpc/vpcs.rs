@@ -1,7 +1,7 @@
 //! VPCs: create, delete, describe, and their attributes.
 
 use super::super::call::Call;
-use super::super::filters::{Filtered, Filters, page};
+use super::super::filters::{Filtered, Filters, page_after};
 use super::super::groups;
 use super::super::ids::{VPC, new_id, stable_id};
 use super::super::params::Part;
@@ -185,7 +185,8 @@ pub(in super::super) fn describe_vpcs(call: &mut Call<'_>, request: &Part<'_>) -
             owner: owner.clone(),
         })
         .collect();
-    let (vpcs, next) = page(request, Filters::of(request)?.keep(asked)?, 5)?;
+    let found = Filters::of(request)?.keep(asked)?;
+    let (vpcs, next) = page_after(request, found, 5, |one| one.vpc.id.clone())?;
     call.read_all()?;
     let mut xml = Xml::default();
     xml.list("vpcSet", vpcs, |xml, of| {
