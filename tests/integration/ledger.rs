@@ -992,7 +992,10 @@ fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
     let other = Home::new();
     other.run(r#"create_bucket("others");"#, &[]).exits(0);
     home.run(
-        r#"create_bucket("orphan"); launch_instance(#{ name: "orphan" });"#,
+        r#"
+            create_bucket("orphan");
+            launch_instance(#{ name: "orphan", iam_profile: instance_role("orphan").profile });
+        "#,
         &[],
     )
     .exits(0);
@@ -1026,6 +1029,8 @@ fn orphans_are_found_by_their_owner_tag_and_confirmed_by_name() {
         "of other ledgers",
         "deleted instance i-",
         "deleted bucket orphan-",
+        "deleted instance profile orphan-",
+        "deleted IAM role orphan-",
     ] {
         assert!(messages.contains(text), "no `{text}` in\n{messages}");
     }

@@ -29,6 +29,20 @@ pub(super) fn marks(answer: &str) -> Marks {
     Marks::from_tags(tags.iter().map(|(key, value)| (&**key, &**value)))
 }
 
+/// Returns the texts of all elements with a name.
+pub(super) fn texts(answer: &str, name: &str) -> Vec<String> {
+    let (begin, end) = (format!("<{name}>"), format!("</{name}>"));
+    let parts = answer.split(&begin).skip(1);
+    let texts = parts.filter_map(|part| part.split_once(&end));
+    texts.map(|(text, _)| plain(text)).collect()
+}
+
+/// Returns where the next page of a list begins, if there is one.
+pub(super) fn next_marker(answer: &str) -> Option<String> {
+    let has_more = between(answer, "IsTruncated") == Some("true");
+    between(answer, "Marker").filter(|_| has_more).map(plain)
+}
+
 /// Returns the text of the first element with a name.
 fn between<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
@@ -73,6 +87,22 @@ mod tests {
         );
         assert_eq!(marks(&profile).run.as_deref(), Some("own"));
         assert!(marks("<Role><RoleName>web</RoleName></Role>").untagged);
+    }
+
+    #[test]
+    fn a_list_has_names_and_the_place_of_the_next_page() {
+        let list = |rest: &str| {
+            format!(
+                "<ListRolesResult><Roles><member><RoleName>web-1</RoleName></member><member>\
+                 <RoleName>a &amp; b</RoleName></member></Roles>{rest}</ListRolesResult>"
+            )
+        };
+        assert_eq!(texts(&list(""), "RoleName"), ["web-1", "a & b"]);
+        let more = list("<IsTruncated>true</IsTruncated><Marker>m</Marker>");
+        assert_eq!(next_marker(&more).as_deref(), Some("m"));
+        for last in ["", "<IsTruncated>false</IsTruncated>"] {
+            assert_eq!(next_marker(&list(last)), None);
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::marks::{Marks, Tags};
 use super::pace;
 use super::signed::{Failure, SignedRequest, SignedService, failure};
 use crate::error::{Error, ErrorKind, Result};
-use answers::{marks, reason};
+use answers::{marks, next_marker, reason, texts};
 
 mod answers;
 
@@ -138,6 +138,32 @@ impl<'a> Iam<'a> {
         let attempt = format!("ask for the instance profile `{name}`");
         let form = [("InstanceProfileName", name)];
         self.marks(("GetInstanceProfile", &attempt), &form).await
+    }
+
+    /// Returns the names of the roles of this program, whichever run created them.
+    pub async fn roles(&self) -> Result<Vec<String>> {
+        let operation = ("ListRoles", "look for roles");
+        self.names(operation, "RoleName").await
+    }
+
+    /// Returns the same for instance profiles.
+    pub async fn profiles(&self) -> Result<Vec<String>> {
+        let operation = ("ListInstanceProfiles", "look for instance profiles");
+        self.names(operation, "InstanceProfileName").await
+    }
+
+    async fn names(&self, operation: (&str, &str), element: &str) -> Result<Vec<String>> {
+        let mut form = owned(&[("PathPrefix", PATH)]);
+        let mut found = Vec::new();
+        loop {
+            let answer = self.call(operation, &form).await?;
+            found.extend(texts(&answer, element));
+            let Some(marker) = next_marker(&answer) else {
+                return Ok(found);
+            };
+            form.truncate(1);
+            form.push(("Marker".to_owned(), marker));
+        }
     }
 
     /// Deletes a role, what this program attached to it, and its place in the instance

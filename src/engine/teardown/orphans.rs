@@ -11,7 +11,8 @@ use futures_util::stream;
 use super::kind_of;
 use crate::clients::Clients;
 use crate::clients::ec2::NetworkPart;
-use crate::error::{Error, Result};
+use crate::clients::marks::Marks;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{ResourceKind, Store};
 use crate::report::{Remaining, Reporter};
 
@@ -72,6 +73,7 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
         let all = ec2.owned_network_parts(part).await?.into_iter();
         tagged.extend(all.map(|thing| (kind_of(part), thing.id, thing.name, thing.marks)));
     }
+    let of_iam = of_iam(clients).await;
     let mut found = Found::default();
     let s3 = &clients.s3().await?;
     let names = s3.buckets().await?.into_iter().map(|(name, _)| name);
@@ -88,6 +90,15 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
         }
     }
     found.warnings = refreshed(store).await?;
+    match of_iam {
+        Ok(all) => tagged.extend(all),
+        Err(error) if error.kind == ErrorKind::Cancelled => return Err(error),
+        // Most accounts have none, and many users may not look.
+        Err(error) => {
+            let warning = format!("roles and instance profiles are not included: {error}");
+            found.warnings.push(warning);
+        }
+    }
     for (kind, id, name, marks) in tagged {
         let Some(owner) = marks.owner else {
             continue;
@@ -102,6 +113,30 @@ pub async fn find(clients: &Clients, store: &Store) -> Result<Found> {
     }
     for orphans in found.orphans.values_mut() {
         orphans.sort_by(|a, b| (order(a.kind), &a.id).cmp(&(order(b.kind), &b.id)));
+    }
+    Ok(found)
+}
+
+/// A resource with its marks: kind, id, name.
+type Tagged = (ResourceKind, String, String, Marks);
+
+/// Returns the roles and the instance profiles of runs.
+async fn of_iam(clients: &Clients) -> Result<Vec<Tagged>> {
+    let iam = &clients.iam().await?;
+    let asked = iam.roles().await?.into_iter().map(async |name| {
+        let marks = iam.role_marks(&name).await;
+        (ResourceKind::IamRole, name, marks)
+    });
+    let roles: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let asked = iam.profiles().await?.into_iter().map(async |name| {
+        let marks = iam.profile_marks(&name).await;
+        (ResourceKind::InstanceProfile, name, marks)
+    });
+    let profiles: Vec<_> = stream::iter(asked).buffered(AT_ONCE).collect().await;
+    let mut found = Vec::new();
+    for (kind, name, marks) in roles.into_iter().chain(profiles) {
+        // One that is gone meanwhile has no marks.
+        found.extend(marks?.map(|marks| (kind, name.clone(), name, marks)));
     }
     Ok(found)
 }
