@@ -32,6 +32,9 @@ def documented():
         members = model.operation_model(action).input_shape.members
         if "Filters" not in members or not known(action):
             continue
+        # Refused for fleets of the type instant, which are all.
+        if action == "DescribeFleetInstances":
+            continue
         text = members["Filters"].documentation
         names = re.findall(r"<li>\s*<p>\s*<code>([^<]+)</code>", text)
         names += re.findall(r"[Yy]ou can also use <code>([^<]+)</code>", text)
@@ -78,6 +81,8 @@ def required(action):
     """Returns what a request has to have."""
     if action in ("DescribeStaleSecurityGroups", "GetSecurityGroupsForVpc"):
         return {"VpcId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"]}
+    if action == "DescribeLaunchTemplateVersions":
+        return {"Versions": ["$Latest"]}
     return {}
 
 
