@@ -212,6 +212,7 @@ fn periods() -> Periods {
         look: scaled(usual.look),
         retry: scaled(usual.retry),
         linger: scaled(usual.linger),
+        gather: scaled(usual.gather),
         patience: scaled(usual.patience),
     }
 }

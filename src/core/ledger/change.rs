@@ -179,6 +179,11 @@ impl Change {
         }
     }
 
+    /// Returns whether a call in a branch of `parallel` made it.
+    pub(super) fn is_of_branch(&self) -> bool {
+        self.steps.iter().any(|step| !step.branch.is_empty())
+    }
+
     /// Returns the rows, so that another commit can write them after a failure.
     pub(super) fn into_rows(self) -> Unwritten {
         Unwritten {

@@ -408,22 +408,12 @@ impl Ledger {
         sent
     }
 
-    /// Writes the last entries of the journal and a summary, and gives the lease back.
+    /// Writes the last entry of the journal, and releases the lease.
     fn end_journal(&self) -> Result<()> {
         let Some(journal) = &self.journal else {
             return Ok(());
         };
-        let sent = journal.wait();
-        let run = self.store.find(&self.run);
-        std::thread::scope(|scope| {
-            if sent.is_ok()
-                && let Ok(run) = &run
-            {
-                scope.spawn(|| journal.summarize(run));
-            }
-            journal.close();
-        });
-        sent
+        journal.end(&self.store.find(&self.run)?)
     }
 
     /// Locks the rows in memory.

@@ -1,8 +1,8 @@
 //! A look at the whole ledger: what is in it, and whether all of it can be read.
 
 use super::SharedLedger;
-use super::entry::{self, Position, RunKeys, Sorted, foreign};
-use super::fetch::{Chain, read_entries, read_keys};
+use super::entry::{self, RunKeys, Sorted, foreign};
+use super::fetch::{Chain, read_keys};
 use super::keeper::read_record;
 use super::marker;
 use crate::error::{Error, Result};
@@ -97,19 +97,13 @@ impl Audit {
     /// Fails if it is damaged.
     fn check_run(&mut self, shared: &SharedLedger, run: &str, keys: &RunKeys) -> Result<()> {
         let objects = &*shared.0.objects;
-        let summaries: Vec<String> = keys
-            .summaries
-            .iter()
-            .map(|at| at.summary_key(run))
-            .collect();
-        self.objects += read_keys(objects, run, &summaries)?.len();
         let Some(newest) = keys.newest() else {
             return Ok(());
         };
         let chain = Chain::read(objects, run, keys, newest, None)?;
         self.ignored += keys.count() - chain.count();
-        for some in chain.after(Position::default()).chunks(AT_ONCE) {
-            self.objects += read_entries(objects, run, some)?.len();
+        for some in keys.keys(run).chunks(AT_ONCE) {
+            self.objects += read_keys(objects, run, some)?.len();
         }
         Ok(())
     }

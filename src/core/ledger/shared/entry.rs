@@ -1,5 +1,6 @@
 //! The objects of a journal: `run/ID/GENERATION/SEQUENCE.json`, one for each durable
-//! commit. An object is never changed.
+//! commit. An object is never changed. An entry with all rows of the run is named
+//! `SEQUENCE.summary.json`, so that a client can begin with it.
 //!
 //! A generation is the work of one holder of the lease. Its first entry names the last
 //! entry that its writer has read: what an earlier generation wrote after that came
@@ -71,6 +72,22 @@ impl Entry {
             sequence: position.sequence,
             follows,
             changes: Vec::new(),
+        }
+    }
+
+    /// Returns the changes without those that a later one replaces with all rows.
+    pub(super) fn effective(&self) -> &[Change] {
+        let whole = self.changes.iter().rposition(|change| change.whole);
+        &self.changes[whole.unwrap_or_default()..]
+    }
+
+    /// Returns the key of the object.
+    pub(super) fn key(&self) -> String {
+        let is_whole = self.changes.iter().any(|change| change.whole);
+        if is_whole {
+            self.position().summary_key(&self.run)
+        } else {
+            self.position().key(&self.run)
         }
     }
 
@@ -146,9 +163,30 @@ impl RunKeys {
         }
     }
 
+    /// Returns whether there is this entry.
+    pub(super) fn has(&self, position: Position) -> bool {
+        let entries = self.entries.get(&position.generation);
+        let is_entry = entries.is_some_and(|entries| entries.contains(&position.sequence));
+        is_entry || self.summaries.contains(&position)
+    }
+
+    /// Returns the key of an entry.
+    pub(super) fn key(&self, run: &str, position: Position) -> String {
+        if self.summaries.contains(&position) {
+            position.summary_key(run)
+        } else {
+            position.key(run)
+        }
+    }
+
     /// Returns the number of entries.
     pub(super) fn count(&self) -> usize {
-        self.entries.values().map(BTreeSet::len).sum()
+        let entries: usize = self.entries.values().map(BTreeSet::len).sum();
+        let is_also_entry = |position: &&Position| {
+            let entries = self.entries.get(&position.generation);
+            entries.is_some_and(|entries| entries.contains(&position.sequence))
+        };
+        entries + self.summaries.len() - self.summaries.iter().filter(is_also_entry).count()
     }
 
     /// Returns the keys of all objects, apart from [`removal_key`].

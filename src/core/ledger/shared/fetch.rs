@@ -7,6 +7,7 @@ use super::cache;
 use super::entry::{Entry, Position, RunKeys, damaged};
 use super::objects::{Object, Objects};
 use crate::error::Result;
+use crate::ledger::change::Change;
 use crate::ledger::store::{Durable, Store};
 use crate::report::text;
 
@@ -90,13 +91,14 @@ pub(super) fn fetch(
     };
     if chain.continues {
         let from = local.unwrap_or_default();
-        let entries = read_entries(objects, run, &chain.after(from))?;
+        let entries = read_entries(objects, run, keys, &chain.after(from))?;
         let own: HashSet<&str> = unsent
             .iter()
             .map(|(_, change)| change.id.as_str())
             .collect();
-        let ids = entries.iter().flat_map(|entry| &entry.changes);
-        let (ours, others): (Vec<_>, Vec<_>) = ids.partition(|c| own.contains(c.id.as_str()));
+        let is_own = |change: &&Change| own.contains(change.id.as_str());
+        let all = entries.iter().flat_map(|entry| &entry.changes);
+        let (ours, others): (Vec<_>, Vec<_>) = all.partition(is_own);
         // With changes of others, those that this machine has not sent are too late.
         if others.is_empty() || ours.len() == unsent.len() {
             let sent: HashSet<&str> = ours.iter().map(|change| change.id.as_str()).collect();
@@ -105,7 +107,8 @@ pub(super) fn fetch(
                 .filter(|(_, change)| sent.contains(change.id.as_str()));
             let sent = sent.map(|(number, _)| *number).max().unwrap_or_default();
             store.commit(&mut store.connection(), Durable::WithNext, |tx| {
-                for change in &others {
+                let effective = entries.iter().flat_map(Entry::effective);
+                for change in effective.filter(|change| !is_own(change)) {
                     change.apply(tx, run)?;
                 }
                 cache::sent(tx, run, sent)?;
@@ -120,14 +123,14 @@ pub(super) fn fetch(
     let entries = match whole.newest_summary(keys) {
         Some(summary) => {
             let mut entries = read_keys(objects, run, &[summary.summary_key(run)])?;
-            entries.extend(read_entries(objects, run, &whole.after(summary))?);
+            entries.extend(read_entries(objects, run, keys, &whole.after(summary))?);
             entries
         }
-        None => read_entries(objects, run, &whole.after(Position::default()))?,
+        None => read_entries(objects, run, keys, &whole.after(Position::default()))?,
     };
     store.commit(&mut store.connection(), Durable::WithNext, |tx| {
         cache::forget(tx, run)?;
-        for change in entries.iter().flat_map(|entry| &entry.changes) {
+        for change in entries.iter().flat_map(Entry::effective) {
             change.apply(tx, run)?;
         }
         cache::set(tx, run, place, newest)
@@ -162,7 +165,7 @@ impl Chain {
                 sequence: 1,
                 ..last
             };
-            let first = read_entries(objects, run, &[first])?;
+            let first = read_entries(objects, run, keys, &[first])?;
             match first.first().and_then(|entry| entry.follows) {
                 Some(before) if before.generation < last.generation => last = before,
                 Some(_) => {
@@ -223,9 +226,8 @@ impl Chain {
 
 /// Checks that a generation has all entries up to this one.
 fn check_complete(objects: &dyn Objects, run: &str, keys: &RunKeys, last: Position) -> Result<()> {
-    let entries = keys.entries.get(&last.generation);
-    let has = |n: &u64| entries.is_some_and(|entries| entries.contains(n));
-    match (1..=last.sequence).find(|n| !has(n)) {
+    let has = |sequence: u64| keys.has(Position { sequence, ..last });
+    match (1..=last.sequence).find(|sequence| !has(*sequence)) {
         None => Ok(()),
         Some(sequence) => {
             let key = Position { sequence, ..last }.key(run);
@@ -241,9 +243,10 @@ fn check_complete(objects: &dyn Objects, run: &str, keys: &RunKeys, last: Positi
 pub(super) fn read_entries(
     objects: &dyn Objects,
     run: &str,
+    keys: &RunKeys,
     wanted: &[Position],
 ) -> Result<Vec<Entry>> {
-    let keys: Vec<String> = wanted.iter().map(|position| position.key(run)).collect();
+    let keys: Vec<String> = wanted.iter().map(|at| keys.key(run, *at)).collect();
     read_keys(objects, run, &keys)
 }
 

@@ -60,6 +60,8 @@ struct State {
     follows: Option<Position>,
     /// Why nothing more is written.
     failed: Option<Error>,
+    /// All rows of the run, which end its journal.
+    whole: Option<Change>,
     closing: bool,
     /// Whether the thread has ended.
     ended: bool,
@@ -96,6 +98,7 @@ impl Journal {
                 },
                 follows: end,
                 failed: None,
+                whole: None,
                 closing: false,
                 ended: false,
             }),
@@ -125,6 +128,12 @@ impl Journal {
     /// Waits until everything that was committed so far is in the journal, and the
     /// lease certainly counts: after that, the next request may be sent.
     pub(in crate::ledger) fn wait(&self) -> Result<()> {
+        self.written()?;
+        self.ensure()
+    }
+
+    /// Waits until everything that was committed so far is in the journal.
+    fn written(&self) -> Result<()> {
         let mut state = self.writer.state();
         let wanted = state.committed;
         if wanted > state.wanted {
@@ -141,15 +150,16 @@ impl Journal {
         if state.sent < wanted {
             return Err(Error::cancelled());
         }
-        drop(state);
-        self.ensure()
+        Ok(())
     }
 
     /// Waits until the lease certainly counts, usually not at all. After a failure, nothing
     /// more is written.
     pub(in crate::ledger) fn ensure(&self) -> Result<()> {
         let keeper = self.writer.state().keeper.clone();
-        let ensured = keeper.map_or(Ok(()), |keeper| keeper.ensure());
+        // A branch that still works when the run has ended does not hold the lease.
+        let keeper = keeper.ok_or_else(Error::cancelled)?;
+        let ensured = keeper.ensure();
         if let Err(error) = &ensured {
             self.writer.state().failed = Some(error.clone());
             // The thread does not wait for changes any more.
@@ -163,14 +173,24 @@ impl Journal {
         self.writer.state().failed.clone()
     }
 
-    /// Writes a summary of the ended run, so that other machines need not read every
-    /// entry. They can do without it, so an error is not one of the run.
-    pub(in crate::ledger) fn summarize(&self, run: &Run) {
-        let position = self.writer.state().position;
-        let summary = self.writer.summary(run, position);
-        let body = summary.and_then(|entry| encode(&entry));
-        let key = position.summary_key(&run.id);
-        let _ = body.and_then(|body| self.writer.objects.create(&key, &body));
+    /// Writes the last entry of a run that has ended, and releases the lease at the same
+    /// time: an entry that is not written counts as lost in a crash. With all rows of the
+    /// run in it, other machines need not read every entry.
+    pub(in crate::ledger) fn end(&self, run: &Run) -> Result<()> {
+        let ensured = self.ensure();
+        // Other machines can do without it.
+        let whole = Change::whole(&self.writer.store, run).ok();
+        let keeper = {
+            let mut state = self.writer.state();
+            state.whole = whole.map(Change::with_id);
+            state.keeper.take()
+        };
+        let written = thread::scope(|scope| {
+            scope.spawn(|| drop(keeper));
+            self.written()
+        });
+        self.close();
+        ensured.and(written)
     }
 
     /// Writes what is left, and releases the lease.
@@ -239,6 +259,13 @@ impl Writer {
             let waited = self.changed.wait_timeout(state, rest);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        // Branches of `parallel` usually reach their calls at the same time.
+        if state.queue.iter().any(|(_, change)| change.is_of_branch()) && !state.closing {
+            let waited = self
+                .changed
+                .wait_timeout_while(state, self.periods.gather, |_| true);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
         if state.queue.is_empty() || state.failed.is_some() {
             return None;
         }
@@ -251,12 +278,17 @@ impl Writer {
             last = number;
             entry.changes.push(change);
         }
+        if state.queue.is_empty()
+            && let Some(whole) = state.whole.take()
+        {
+            entry.changes.push(whole);
+        }
         Some((last, entry))
     }
 
     /// Writes an entry, and notes in the local ledger that the journal has it.
     fn write(&self, number: u64, entry: &Entry) -> Result<()> {
-        let key = entry.position().key(&self.run);
+        let key = entry.key();
         let body = encode(entry)?;
         crash::reached("before a journal entry");
         self.put(&key, &body)?;
@@ -300,13 +332,6 @@ impl Writer {
             self.objects.place()
         ))
         .hint("another machine works on the run: `autorun runs` shows it")
-    }
-
-    /// Returns all rows of the run in one entry.
-    fn summary(&self, run: &Run, position: Position) -> Result<Entry> {
-        let mut entry = Entry::new(&run.id, position, None);
-        entry.changes.push(Change::whole(&self.store, run)?);
-        Ok(entry)
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Periods {
     pub retry: Duration,
     /// How long a change that no call waits for may wait for others, to travel with them.
     pub linger: Duration,
+    /// How long a change of a branch waits for those of other branches.
+    pub gather: Duration,
     /// How long the store may not answer before the run stops.
     pub patience: Duration,
 }
@@ -62,6 +64,7 @@ impl Periods {
         look: Duration::from_secs(5),
         retry: Duration::from_secs(1),
         linger: Duration::from_millis(200),
+        gather: Duration::from_millis(4),
         patience: Duration::from_secs(30),
     };
 }

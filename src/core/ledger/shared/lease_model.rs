@@ -27,6 +27,7 @@ const PERIODS: Periods = Periods {
     look: ticks(1),
     retry: ticks(0),
     linger: ticks(0),
+    gather: ticks(0),
     patience: ticks(100),
 };
 

@@ -66,7 +66,7 @@ impl SharedLedger {
             return Ok(None);
         };
         Chain::read(objects, run, &keys, newest, None)?;
-        let last = read_entries(objects, run, &[newest])?;
+        let last = read_entries(objects, run, &keys, &[newest])?;
         let mut changes = last.iter().flat_map(|entry| &entry.changes);
         let moved = changes.find_map(|change| change.moved.as_ref());
         if moved.is_some_and(|moved| moved.machine == store.local_owner()) {

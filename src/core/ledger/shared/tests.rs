@@ -27,6 +27,7 @@ const PERIODS: Periods = Periods {
     look: Duration::from_millis(20),
     retry: Duration::from_millis(5),
     linger: Duration::from_millis(5),
+    gather: Duration::from_millis(1),
     patience: Duration::from_secs(60),
 };
 
@@ -486,7 +487,14 @@ fn a_summary_saves_the_reading_of_entries() {
         ledger.commit().unwrap();
     }
     ledger.end(Outcome::Done, None).unwrap();
-    assert!(journal(&contents, &run.id).len() > 20);
+    let objects = journal(&contents, &run.id);
+    assert!(objects.len() > 20);
+    // The last entry is the summary.
+    let last = objects.last().unwrap();
+    assert!(last.ends_with(".summary.json"), "{last}");
+    let entry = last.replace(".summary", "");
+    assert!(!objects.contains(&entry), "{objects:?}");
+    // A machine that has read the journal before its end reads only this.
     let b = machine("b", &contents);
     let before = b.connection.reads.load(Ordering::SeqCst);
     assert_eq!(b.up(&run.id).len(), 20);
