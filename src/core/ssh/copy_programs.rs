@@ -212,17 +212,20 @@ printf '%s' "$t""#,
 /// Parts of a file begin at multiples of this size, in bytes.
 pub(super) const BLOCK: u64 = 1 << 20;
 
-/// Returns a program that writes its input into the hidden file of
-/// [`receive_file`], after this number of blocks. It fails with status 1 if the
-/// host cannot do that.
-pub(super) fn receive_part(hidden: &str, blocks: u64) -> String {
+/// Returns a program that writes parts of its input into the hidden file of [`receive_file`].
+/// The input is a line with the path of the file, and for each part a line with its
+/// place and its length in blocks, and the part. Only the last part may end within a
+/// block. The program fails with status 1 if the host cannot do that.
+pub(super) fn receive_parts() -> String {
     command(&format!(
-        r#"h={hidden} d=.
+        r#"IFS= read -r h || exit 0
+d=.
 case $h in */*) d=${{h%/*}}/ ;; esac
+dd bs=1 count=0 iflag=fullblock </dev/null >/dev/null 2>&1 || exit 1
+while read -r s n; do
 [ -f "$h" ] || exit 1
-{{ dd bs={BLOCK} seek={blocks} conv=notrunc </dev/null >&3 2>/dev/null || exit 1
-cat >&3 || why "$d"; }} 3<>"$h" || exit 1"#,
-        hidden = quote(hidden),
+dd bs={BLOCK} seek="$s" count="$n" iflag=fullblock conv=notrunc 2>/dev/null 1<>"$h" || why "$d"
+done"#
     ))
 }
 

@@ -3,7 +3,8 @@
 //! A stock sshd takes 2 MiB of a channel's data in each round trip, so on a long way
 //! one connection is slow, whatever the bandwidth. The connection that is opened first
 //! runs the usual program, which creates a hidden file and sends it from its
-//! beginning. The others write parts from its end. The end of the first one's input,
+//! beginning. The others write parts from its end. Each takes another part when it has
+//! sent one, so that a slow connection sends less. The end of the first one's input,
 //! which completes the copy, is sent only when all parts have been written. So an
 //! incomplete file never has the final name.
 
@@ -13,11 +14,11 @@ use std::io::{Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::watch;
 
 use super::client::{Begun, Ssh};
 use super::command::{Command, Finished, Program, Ran, Sink, Stdin};
@@ -35,6 +36,9 @@ const WORTH: Duration = Duration::from_millis(250);
 /// The most connections for one file. sshd refuses logins at random if more than ten
 /// are in progress.
 const MOST: u128 = 6;
+
+/// The longest part, in bytes.
+const LONGEST_PART: u64 = 4 * BLOCK;
 
 /// The longest path of a hidden file that is accepted from a host.
 const LONGEST_PATH: usize = 4096;
@@ -74,15 +78,12 @@ impl Ssh {
         let begun = self.begin(host).await?;
         let connections = connections(upload.size, begun.round_trip());
         let parts = Arc::new(Parts::of(upload, connections));
-        match self
-            .put_parts(host, begun, &parts, connections, report)
-            .await?
-        {
+        match self.put_parts(host, begun, &parts, report).await? {
             // The host cannot write in the middle of a file.
             None => {
-                parts.restart();
+                let parts = Arc::new(parts.begin_alone());
                 let begun = self.begin(host).await?;
-                let put = self.put_parts(host, begun, &parts, 1, report).await?;
+                let put = self.put_parts(host, begun, &parts, report).await?;
                 put.ok_or_else(|| Error::internal("a single part was not copied"))
             }
             Some(ran) => Ok(ran),
@@ -95,24 +96,21 @@ impl Ssh {
         host: &Host,
         begun: Begun,
         parts: &Arc<Parts>,
-        connections: usize,
         report: &Reporter,
     ) -> Result<Option<Ran>> {
-        let (names, path) = watch::channel(None);
+        let _stopping = Stopping(parts);
         let output = Arc::new(Mutex::new(Vec::new()));
         let mut first = pin!(async {
             let opened = self.opened(host, begun).await?;
-            let command = parts.first_command(names, &output);
+            let command = parts.first_command(&output);
             self.run_on(opened, host, command, report).await
         });
-        let others = (1..connections).map(async |_| {
-            // The other connections send its part, if this one cannot be opened.
+        let others = (1..parts.connections).map(async |_| {
+            // The other connections send its parts, if this one cannot be opened.
             let opened = self.open(host).await.ok()?;
-            let mut path = path.clone();
-            let hidden = path.wait_for(Option::is_some).await.ok()?.clone()?;
-            let part = parts.claim()?;
-            let command = parts.command(&hidden, part.range.clone());
-            part.done(self.run_on(opened, host, command, report).await);
+            let (command, taken) = parts.other_command();
+            let ran = self.run_on(opened, host, command, report).await;
+            taken.done(ran);
             Some(())
         });
         let mut others = pin!(async {
@@ -144,12 +142,12 @@ fn connections(size: u64, round_trip: Option<Duration>) -> usize {
 /// A file, and which parts of it are taken.
 #[derive(Debug)]
 struct Parts {
-    upload: FileUpload,
-    /// The size of a part.
-    length: u64,
+    upload: Arc<FileUpload>,
+    connections: usize,
     state: Mutex<State>,
-    /// Signals that a part has ended.
-    ended: Condvar,
+    /// Signals that the name of the hidden file is known, or that a connection or the
+    /// copy has ended.
+    changed: Condvar,
 }
 
 #[derive(Debug)]
@@ -157,7 +155,12 @@ struct State {
     /// What no connection has taken. The first connection takes from its beginning,
     /// the others from its end.
     rest: Range<u64>,
-    /// How many parts of other connections are on their way.
+    /// The bytes behind the last whole block, as soon as other connections take parts.
+    /// The last part of a connection is the only one that may end within a block.
+    tail: Option<Range<u64>>,
+    /// The path of the hidden file; `None` in it if parts cannot be written there.
+    hidden: Option<Option<String>>,
+    /// How many other connections have taken parts and not ended.
     open: usize,
     failure: Option<Failure>,
     /// Whether the copy has ended.
@@ -168,6 +171,8 @@ impl State {
     fn whole(size: u64) -> Self {
         Self {
             rest: 0..size,
+            tail: None,
+            hidden: None,
             open: 0,
             failure: None,
             stopped: false,
@@ -180,6 +185,30 @@ impl State {
             return Err(std::io::Error::other("another part of it was not written"));
         }
         Ok(())
+    }
+
+    /// Takes a part from the end for one of the other connections. Parts become smaller,
+    /// so that all connections end at about the same time.
+    fn take(&mut self, connections: usize) -> Option<Range<u64>> {
+        if self.tail.is_none() && !self.rest.end.is_multiple_of(BLOCK) {
+            let end = self.rest.end / BLOCK * BLOCK;
+            if end <= self.rest.start {
+                return None;
+            }
+            self.tail = Some(end..self.rest.end);
+            self.rest.end = end;
+        }
+        let shares = u64::try_from(4 * connections).unwrap_or(u64::MAX);
+        let share = (self.rest.end - self.rest.start) / shares;
+        let length = share.clamp(BLOCK, LONGEST_PART).next_multiple_of(BLOCK);
+        let from = self.rest.end.saturating_sub(length);
+        let from = from.max(self.rest.start.next_multiple_of(BLOCK));
+        if from >= self.rest.end {
+            return self.tail.take();
+        }
+        let part = from..self.rest.end;
+        self.rest.end = from;
+        Some(part)
     }
 }
 
@@ -195,36 +224,41 @@ enum Failure {
 
 impl Parts {
     fn of(upload: FileUpload, connections: usize) -> Self {
-        let connections = u64::try_from(connections).unwrap_or(u64::MAX);
         Self {
-            length: upload.size.div_ceil(connections),
+            connections,
             state: Mutex::new(State::whole(upload.size)),
-            ended: Condvar::new(),
-            upload,
+            changed: Condvar::new(),
+            upload: Arc::new(upload),
         }
     }
 
-    /// Begins again, with one connection.
-    fn restart(&self) {
-        *self.state() = State::whole(self.upload.size);
+    /// Returns the same file for one connection.
+    fn begin_alone(&self) -> Self {
+        Self {
+            connections: 1,
+            state: Mutex::new(State::whole(self.upload.size)),
+            changed: Condvar::new(),
+            upload: Arc::clone(&self.upload),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         locked(&self.state)
     }
 
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let changed = self.changed.wait(state);
+        changed.unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the command of the first connection.
-    fn first_command(
-        self: &Arc<Self>,
-        names: watch::Sender<Option<String>>,
-        output: &Arc<Mutex<Vec<u8>>>,
-    ) -> Command {
+    fn first_command(self: &Arc<Self>, output: &Arc<Mutex<Vec<u8>>>) -> Command {
         let upload = &self.upload;
         let program =
             copy_programs::receive_file(&upload.name, &upload.target, upload.size, upload.mode);
         let answer = Answer {
             hidden: Some(Vec::new()),
-            names,
+            parts: Arc::clone(self),
             output: Arc::clone(output),
         };
         Command {
@@ -234,17 +268,27 @@ impl Parts {
         }
     }
 
-    /// Returns the command that writes a part into the hidden file.
-    fn command(self: &Arc<Self>, hidden: &str, part: Range<u64>) -> Command {
-        let program = copy_programs::receive_part(hidden, part.start / BLOCK);
-        let part = Part {
+    /// Returns the command of another connection, which writes parts into the hidden
+    /// file.
+    fn other_command(self: &Arc<Self>) -> (Command, Taken) {
+        let other = Other {
             parts: Arc::clone(self),
-            rest: part,
+            has_taken: Arc::default(),
+            header: Vec::new(),
+            rest: 0..0,
+            is_named: false,
+            is_last: false,
         };
-        Command {
-            stdin: Stdin::Reader(Box::new(part)),
-            ..self.program(program)
-        }
+        let taken = Taken {
+            parts: Arc::clone(self),
+            has_taken: Arc::clone(&other.has_taken),
+            failure: Some(Failure::Error(Error::cancelled())),
+        };
+        let command = Command {
+            stdin: Stdin::Reader(Box::new(other)),
+            ..self.program(copy_programs::receive_parts())
+        };
+        (command, taken)
     }
 
     fn program(&self, program: String) -> Command {
@@ -254,24 +298,6 @@ impl Parts {
             timeout: self.upload.timeout,
             ..Command::default()
         }
-    }
-
-    /// Takes a part from the end. Returns `None` if there is no whole one left.
-    fn claim(self: &Arc<Self>) -> Option<Claimed> {
-        let mut state = self.state();
-        let from = state.rest.end.checked_sub(self.length)?;
-        let from = from.next_multiple_of(BLOCK);
-        if from <= state.rest.start || from >= state.rest.end {
-            return None;
-        }
-        let range = from..state.rest.end;
-        state.rest.end = from;
-        state.open += 1;
-        Some(Claimed {
-            range,
-            parts: Arc::clone(self),
-            failure: Some(Failure::Error(Error::cancelled())),
-        })
     }
 
     /// Reads from the beginning of what no connection has taken.
@@ -307,30 +333,56 @@ impl Parts {
     fn await_others(&self) -> std::io::Result<()> {
         let mut state = self.state();
         while state.open > 0 {
-            state = self
-                .ended
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            state = self.wait(state);
         }
         state.check()
+    }
+
+    /// Records the path of the hidden file.
+    fn name(&self, hidden: Option<String>) {
+        self.state().hidden = Some(hidden);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the path of the hidden file.
+    fn hidden(&self) -> std::io::Result<Option<String>> {
+        let mut state = self.state();
+        loop {
+            state.check()?;
+            if let Some(hidden) = &state.hidden {
+                return Ok(hidden.clone());
+            }
+            state = self.wait(state);
+        }
     }
 
     /// Ends all parts. Returns why one was not written.
     fn stop(&self) -> Option<Failure> {
         let mut state = self.state();
         state.stopped = true;
+        self.changed.notify_all();
         state.failure.take()
     }
 }
 
-/// A part that a connection sends. If it is dropped before its end, the copy fails.
-struct Claimed {
-    range: Range<u64>,
+/// Ends all parts when the copy ends, whatever the reason.
+struct Stopping<'a>(&'a Parts);
+
+impl Drop for Stopping<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// The parts that another connection takes. If it is dropped before they are written,
+/// the copy fails.
+struct Taken {
     parts: Arc<Parts>,
+    has_taken: Arc<AtomicBool>,
     failure: Option<Failure>,
 }
 
-impl Claimed {
+impl Taken {
     fn done(mut self, ran: Result<Ran>) {
         self.failure = match ran {
             Ok(Ran::Finished(finished)) if finished.status == 0 => None,
@@ -343,14 +395,18 @@ impl Claimed {
     }
 }
 
-impl Drop for Claimed {
+impl Drop for Taken {
     fn drop(&mut self) {
+        // Without a part, nothing is missing.
+        if !self.has_taken.load(Ordering::Acquire) {
+            return;
+        }
         let mut state = self.parts.state();
         state.open -= 1;
         if state.failure.is_none() {
             state.failure = self.failure.take();
         }
-        self.parts.ended.notify_all();
+        self.parts.changed.notify_all();
     }
 }
 
@@ -367,19 +423,67 @@ impl Read for First {
     }
 }
 
-/// The input of another connection.
-struct Part {
+/// The input of another connection: the path of the hidden file, and parts.
+struct Other {
     parts: Arc<Parts>,
+    has_taken: Arc<AtomicBool>,
+    /// What precedes the part.
+    header: Vec<u8>,
+    /// What is left of the part.
     rest: Range<u64>,
+    /// Whether the path was sent.
+    is_named: bool,
+    /// Whether the part ends within a block.
+    is_last: bool,
 }
 
-impl Read for Part {
+impl Other {
+    /// Takes the next part. Returns false if there is none.
+    fn next(&mut self) -> std::io::Result<bool> {
+        if self.is_last {
+            return Ok(false);
+        }
+        if !self.is_named {
+            // A line ends the path.
+            let hidden = self.parts.hidden()?.filter(|path| !path.contains('\n'));
+            let Some(hidden) = hidden else {
+                return Ok(false);
+            };
+            self.header = format!("{hidden}\n").into_bytes();
+            self.is_named = true;
+        }
+        let mut state = self.parts.state();
+        state.check()?;
+        let Some(part) = state.take(self.parts.connections) else {
+            return Ok(false);
+        };
+        if !self.has_taken.swap(true, Ordering::AcqRel) {
+            state.open += 1;
+        }
+        drop(state);
+        let length = part.end - part.start;
+        let header = format!("{} {}\n", part.start / BLOCK, length.div_ceil(BLOCK));
+        self.header.extend(header.into_bytes());
+        self.is_last = !length.is_multiple_of(BLOCK);
+        self.rest = part;
+        Ok(true)
+    }
+}
+
+impl Read for Other {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.header.is_empty() && self.rest.is_empty() && !self.next()? {
+            return Ok(0);
+        }
+        let written = self.header.len().min(buffer.len());
+        buffer[..written].copy_from_slice(&self.header[..written]);
+        self.header.drain(..written);
+        let buffer = &mut buffer[written..];
         let length = (self.rest.end - self.rest.start).min(buffer.len() as u64);
         let range = self.rest.start..self.rest.start + length;
         self.rest.start = range.end;
         self.parts.state().check()?;
-        self.parts.read(buffer, range)
+        Ok(written + self.parts.read(buffer, range)?)
     }
 }
 
@@ -388,7 +492,7 @@ impl Read for Part {
 struct Answer {
     /// What has arrived of the path of the hidden file.
     hidden: Option<Vec<u8>>,
-    names: watch::Sender<Option<String>>,
+    parts: Arc<Parts>,
     output: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -409,7 +513,7 @@ impl Write for Answer {
                 .hidden
                 .take()
                 .and_then(|name| String::from_utf8(name).ok());
-            let _ = self.names.send(name);
+            self.parts.name(name);
             rest = &bytes[end + 1..];
         }
         locked(&self.output).extend_from_slice(rest);
@@ -438,6 +542,40 @@ fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_the_whole_file_and_only_the_last_ends_within_a_block() {
+        for size in [
+            0,
+            1,
+            BLOCK,
+            BLOCK + 1,
+            64 * BLOCK,
+            64 * BLOCK - 1,
+            40 * BLOCK + 77,
+        ] {
+            for between in [0, 1, BLOCK / 3, 3 * BLOCK] {
+                let mut state = State::whole(size);
+                let mut taken = Vec::new();
+                while let Some(part) = state.take(6) {
+                    assert!(part.start.is_multiple_of(BLOCK));
+                    assert!(part.end.is_multiple_of(BLOCK) || part.end == size);
+                    taken.push(part);
+                    let first = (state.rest.start + between).min(state.rest.end);
+                    state.rest.start = first;
+                }
+                // The first connection sends the others.
+                taken.push(0..state.rest.end);
+                taken.sort_by_key(|part| part.start);
+                let mut end = 0;
+                for part in taken {
+                    assert!(part.start <= end, "{size} {between} {part:?}");
+                    end = end.max(part.end);
+                }
+                assert_eq!(end, size, "{between}");
+            }
+        }
+    }
 
     #[test]
     fn more_connections_serve_only_a_long_transfer() {
