@@ -16,6 +16,7 @@ use aws_sdk_s3::types::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::crc::{Counting, Crc, OF_UPLOADS};
+use super::payload::Buffers;
 use super::pieces::{Piece, pieces};
 use super::upload_id::UploadId;
 use super::{Content, S3};
@@ -130,6 +131,7 @@ impl S3<'_> {
             return Err(changed(content.file));
         }
         let meter = &report.meter(&upload.key, content.size);
+        let buffers = &Buffers::default();
         let sends = pieces(content.size, usual_part(content.size))?
             .into_iter()
             .map(async |piece| {
@@ -139,7 +141,8 @@ impl S3<'_> {
                     meter.add(piece.length);
                     return Ok(Sealed::new(piece, &part.tag, part.crc));
                 }
-                self.send_part(upload, (content.file, piece), meter).await
+                self.send_part(upload, (content.file, piece), buffers, meter)
+                    .await
             });
         let sent = stream::iter(sends).buffer_unordered(AT_ONCE);
         let parts = match sent.try_collect::<Vec<Sealed>>().await {
@@ -157,9 +160,10 @@ impl S3<'_> {
         &self,
         UploadId { bucket, key, id }: &UploadId,
         (file, piece): (&Path, Piece),
+        buffers: &Buffers,
         meter: &Meter,
     ) -> std::result::Result<Sealed, Failed> {
-        let mut payload = self.payloads.read(file, piece, meter).await?;
+        let mut payload = self.payloads.read(file, piece, buffers, meter).await?;
         let mut request = self
             .client
             .upload_part()

@@ -7,6 +7,7 @@ use aws_sdk_s3::presigning::PresigningConfig;
 
 use super::S3;
 use super::crc::Crc;
+use super::payload::Buffers;
 use super::pieces::Piece;
 use super::transfer::broken;
 use crate::aws_error::{Code, aws_error, code};
@@ -51,7 +52,9 @@ impl S3<'_> {
         let file = content.file.display();
         let meter = report.meter(key, content.size);
         let whole = Piece::whole(content.size);
-        let mut payload = self.payloads.read(content.file, whole, &meter).await?;
+        let buffers = Buffers::default();
+        let payload = self.payloads.read(content.file, whole, &buffers, &meter);
+        let mut payload = payload.await?;
         let mut request = self.client.put_object().bucket(bucket).key(key);
         if let Some(row) = content.row {
             request = request.metadata(RESOURCE_METADATA, row);

@@ -9,8 +9,10 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_s3::primitives::{ByteStream, ByteStreamError, Length};
+use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::counted::{Signed, counted};
@@ -54,6 +56,7 @@ impl Payloads {
         &self,
         file: &Path,
         piece: Piece,
+        buffers: &Buffers,
         meter: &Meter,
     ) -> Result<Payload<'_>> {
         if piece.length > MEMORY {
@@ -70,10 +73,11 @@ impl Payloads {
         let memory = self.memory.acquire_many(wanted).await;
         let memory = memory.map_err(|e| Error::internal(format!("cannot reserve memory: {e}")))?;
         let (bytes, crc) = if piece.length <= SMALL {
-            read_piece(file, piece)
+            read_piece(file, piece, buffers)
         } else {
-            let path = file.to_owned();
-            let read = tokio::task::spawn_blocking(move || read_piece(&path, piece)).await;
+            let (path, buffers) = (file.to_owned(), buffers.clone());
+            let read = tokio::task::spawn_blocking(move || read_piece(&path, piece, &buffers));
+            let read = read.await;
             read.map_err(|e| Error::internal(format!("cannot read a part of a file: {e}")))?
         }
         .map_err(|e| unreadable(file, &e))?;
@@ -102,19 +106,55 @@ pub(super) struct Payload<'a> {
     _memory: Option<SemaphorePermit<'a>>,
 }
 
-fn read_piece(file: &Path, piece: Piece) -> io::Result<(Vec<u8>, Crc)> {
+/// The memory of contents that were sent, for the next contents of the same file: the
+/// first use of each page costs as much as copying to it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Buffers {
+    /// Returns an empty buffer.
+    fn take(&self, capacity: usize) -> Vec<u8> {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut buffer = spare.unwrap_or_default();
+        buffer.clear();
+        buffer.reserve_exact(capacity);
+        buffer
+    }
+}
+
+/// Contents that give their memory back.
+struct Lent {
+    bytes: Vec<u8>,
+    home: Buffers,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut spare = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.push(std::mem::take(&mut self.bytes));
+    }
+}
+
+fn read_piece(file: &Path, piece: Piece, buffers: &Buffers) -> io::Result<(Bytes, Crc)> {
     let length = usize::try_from(piece.length).unwrap_or(usize::MAX);
     let mut file = File::open(file)?;
     file.seek(SeekFrom::Start(piece.offset))?;
     // Not zeroed first, which would touch the memory once more.
-    let mut bytes = Vec::with_capacity(length);
+    let mut bytes = buffers.take(length);
     file.take(piece.length).read_to_end(&mut bytes)?;
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let mut counting = Counting::new(OF_UPLOADS);
     counting.update(&bytes);
-    Ok((bytes, counting.finish()))
+    let home = buffers.clone();
+    Ok((Bytes::from_owner(Lent { bytes, home }), counting.finish()))
 }
 
 async fn stream(file: &Path, piece: Piece) -> std::result::Result<ByteStream, ByteStreamError> {
@@ -167,7 +207,12 @@ mod tests {
             length: 2 << 20,
         };
         let payloads = Payloads::new(false);
-        let read = async || payloads.read(file.path(), piece, &meter()).await.unwrap();
+        let read = async || {
+            payloads
+                .read(file.path(), piece, &Buffers::default(), &meter())
+                .await
+                .unwrap()
+        };
         let payload = read().await;
         let sent = payload.body.collect().await.unwrap().into_bytes();
         let whole = std::fs::read(file.path()).unwrap();
@@ -178,13 +223,41 @@ mod tests {
         assert!(!is_hashed(read().await));
         assert!(is_hashed(
             Payloads::new(true)
-                .read(file.path(), piece, &meter())
+                .read(file.path(), piece, &Buffers::default(), &meter())
                 .await
                 .unwrap()
         ));
         file.as_file().set_len(2 << 20).unwrap();
-        let error = payloads.read(file.path(), piece, &meter()).await;
+        let error = payloads
+            .read(file.path(), piece, &Buffers::default(), &meter())
+            .await;
         assert_eq!(error.err().unwrap().kind, ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn the_memory_of_sent_contents_is_used_again() {
+        let file = file(3 << 20);
+        let piece = |number: u8, length| Piece {
+            number: number.into(),
+            offset: u64::from(number - 1) << 20,
+            length,
+        };
+        let (payloads, buffers) = (Payloads::new(false), Buffers::default());
+        let whole = std::fs::read(file.path()).unwrap();
+        for piece in [piece(1, 1 << 20), piece(2, 1 << 20), piece(3, 5)] {
+            let payload = payloads
+                .read(file.path(), piece, &buffers, &meter())
+                .await
+                .unwrap();
+            assert!(buffers.0.lock().unwrap().is_empty());
+            let sent = payload.body.collect().await.unwrap().into_bytes();
+            let from = usize::try_from(piece.offset).unwrap();
+            assert_eq!(sent, whole[from..from + sent.len()]);
+            assert_eq!(sent.len() as u64, piece.length);
+            drop(sent);
+            let spare = buffers.0.lock().unwrap();
+            assert_eq!((spare.len(), spare[0].capacity()), (1, 1 << 20));
+        }
     }
 
     #[tokio::test]
@@ -193,14 +266,20 @@ mod tests {
         file.as_file().set_len(MEMORY).unwrap();
         let payloads = Payloads::new(false);
         let all = Piece::whole(MEMORY);
-        let first = payloads.read(file.path(), all, &meter()).await.unwrap();
+        let first = payloads
+            .read(file.path(), all, &Buffers::default(), &meter())
+            .await
+            .unwrap();
         assert_eq!(payloads.memory.available_permits(), 0);
         drop(first);
         assert_eq!(payloads.memory.available_permits(), units(MEMORY));
         // It does not fit, so it is read while it is sent.
         file.as_file().set_len(MEMORY + 1).unwrap();
         let larger = Piece::whole(MEMORY + 1);
-        let larger = payloads.read(file.path(), larger, &meter()).await.unwrap();
+        let larger = payloads
+            .read(file.path(), larger, &Buffers::default(), &meter())
+            .await
+            .unwrap();
         assert_eq!(larger.crc, None);
     }
 }
