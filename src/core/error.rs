@@ -28,7 +28,7 @@ pub enum ErrorKind {
     Denied,
     /// A quota of the account or the space on the machine is exhausted.
     QuotaExceeded,
-    /// AWS throttled the request, also after all retries.
+    /// AWS or an ssh server throttled the request, also after all retries.
     Throttled,
     /// The operation did not finish within its timeout.
     Timeout,

@@ -47,6 +47,11 @@ impl std::fmt::Debug for PrivateKeyFile {
 /// Throws `not_found`, `denied`, and `invalid_option` if it is not a private
 /// key that can be used.
 pub fn load(path: &Path) -> Result<PrivateKeyFile> {
+    let kind = std::fs::metadata(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
+    // A pipe would be waited for without end, and is empty at the second login.
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(Fault::NotAFile.error(path));
+    }
     refuse_open(path)?;
     let bytes = std::fs::read(path).map_err(|e| Error::io("read the ssh key", path, &e))?;
     parse(path, &bytes)
@@ -71,6 +76,9 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<PrivateKeyFile> {
         }
         let lines: Vec<&str> = body.lines().map(str::trim).collect();
         let body = lines.join("\n");
+        if is_of_no_ssh_kind(label, &lines) {
+            return Err(fault(Fault::Foreign));
+        }
         return Ok(PrivateKeyFile {
             encrypted: label.starts_with("ENCRYPTED") || body.contains("ENCRYPTED"),
             text: format!(
@@ -101,6 +109,27 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<PrivateKeyFile> {
         ed25519: key.ed25519,
         text: format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n"),
     })
+}
+
+/// The identifiers of the kinds of keys that ssh has, in DER: RSA, the curves P-256,
+/// P-384 and P-521, and Ed25519.
+const KINDS: [&[u8]; 5] = [
+    b"\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01",
+    b"\x2a\x86\x48\xce\x3d\x03\x01\x07",
+    b"\x2b\x81\x04\x00\x22",
+    b"\x2b\x81\x04\x00\x23",
+    b"\x2b\x65\x70",
+];
+
+/// Returns whether a key in PEM form is of a kind that ssh does not have, such as another
+/// curve. That shows only if no passphrase protects the key.
+fn is_of_no_ssh_kind(label: &str, lines: &[&str]) -> bool {
+    if !matches!(label, "PRIVATE KEY" | "EC PRIVATE KEY") || lines.iter().any(|l| l.contains(':')) {
+        return false;
+    }
+    let der = BASE64_STANDARD.decode(lines.concat()).unwrap_or_default();
+    let has = |kind: &&[u8]| der.windows(kind.len()).any(|part| part == *kind);
+    !der.is_empty() && !KINDS.iter().any(has)
 }
 
 /// Returns the label and the body of a private key in PEM form.
@@ -163,6 +192,8 @@ enum Fault {
     Escaped,
     NoHeader,
     Damaged(String),
+    NotAFile,
+    Foreign,
     Unsupported(&'static str),
     SecurityKey,
 }
@@ -224,6 +255,16 @@ impl Fault {
                 format!("the ssh key `{shown}` cannot be read: its content is damaged ({why})"),
                 again,
             ),
+            Self::NotAFile => (
+                format!("the ssh key `{shown}` is not a regular file"),
+                "write the key to a file with mode 600, or load it into the ssh agent with \
+                 `ssh-add`"
+                    .to_owned(),
+            ),
+            Self::Foreign => (
+                format!("`{shown}` is a private key of a kind that ssh does not have"),
+                create,
+            ),
             Self::Unsupported(kind) => (
                 format!("the ssh key `{shown}` is a {kind} key, which autorun does not support"),
                 "create a new key with `ssh-keygen -t ed25519`, and add it to \
@@ -269,6 +310,17 @@ mod tests {
         AgMEBQ==\n\
         -----END OPENSSH PRIVATE KEY-----\n";
 
+    /// Keys of the tests, which `openssl` made.
+    const SECP256K1: &str = "-----BEGIN EC PRIVATE KEY-----\n\
+        MHQCAQEEIBqHf8iojiRlXr47k6+X+xqW18ep/BVjYBUFIW3ATzHboAcGBSuBBAAK\n\
+        oUQDQgAEAGLBvL26oDsAcjtwl8cqmKDqMjjESPysO5yE4YvmkAgIIaPlvQ5tP34d\n\
+        feDScrzFWkx4oWvX1FE0j4JArX69Ew==\n\
+        -----END EC PRIVATE KEY-----\n";
+    const ED448: &str = "-----BEGIN PRIVATE KEY-----\n\
+        MEcCAQAwBQYDK2VxBDsEOVPRfNIDEnLahdjoqFxUZpHAxFI7sbYlW+JkLgBPFUmd\n\
+        xxCZMFy2x8pGzeSMy9AmWBwTUXriF+qbdw==\n\
+        -----END PRIVATE KEY-----\n";
+
     #[test]
     fn a_private_number_may_begin_with_a_zero_byte() {
         let dir = tempfile::tempdir().unwrap();
@@ -281,6 +333,24 @@ mod tests {
         let key = load(&path).unwrap();
         assert_eq!(key.public.unwrap().to_openssh().unwrap(), printed.trim());
         assert!(!key.encrypted);
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let error = load(&path).unwrap_err();
+        assert!(
+            error.to_string().contains("is not a regular file"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -324,7 +394,17 @@ mod tests {
             .flat_map(u16::to_le_bytes)
             .collect();
         let damaged = text.replacen("AAAA", "BBBB", 1);
-        let rows: [(&[u8], &str, &str); 14] = [
+        let rows: [(&[u8], &str, &str); 16] = [
+            (
+                SECP256K1.as_bytes(),
+                "of a kind that ssh does not have",
+                "ssh-keygen",
+            ),
+            (
+                ED448.as_bytes(),
+                "of a kind that ssh does not have",
+                "ssh-keygen",
+            ),
             (b"", "it is empty", "copy"),
             (b" \n", "it is empty", "copy"),
             (b"hello", "contains no key", "ssh-keygen"),

@@ -245,6 +245,47 @@ fn passwords_and_questions_are_answered() {
 }
 
 #[test]
+fn a_wrong_passphrase_is_named_for_each_format_of_keys() {
+    let lab = Lab::start(&json!({}));
+    for (kind, format) in [("rsa", "PEM"), ("ecdsa", "PKCS8"), ("ed25519", "RFC4716")] {
+        let autorun = lab.autorun();
+        let key = autorun.home.path().join("locked");
+        let made = Command::new("ssh-keygen")
+            .args(["-q", "-t", kind, "-m", format, "-N", "passphrase", "-f"])
+            .arg(&key)
+            .status();
+        assert!(made.unwrap().success());
+        let options = "key: \"~/locked\", passphrase: wrong";
+        let messages = log_in(autorun, 22, options).exits(1).messages();
+        let fault = "the passphrase does not unlock the ssh key";
+        assert!(messages.contains(fault), "{format}: {messages}");
+    }
+}
+
+#[test]
+fn a_host_that_refuses_new_connections_for_now_is_asked_again() {
+    let lab = Lab::start(&json!({}));
+    start_servers(&lab, &[(2240, "-o MaxStartups=1:100:1")]);
+    let playbook = format!(
+        "let web = host(\"{HOST}:2240\");\n\
+         let done = parallel([1, 2, 3, 4, 5, 6, 7, 8], |n| ssh_exec(web, \"true\"));\n\
+         print(done.len);"
+    );
+    let ended = lab.autorun().playbook(&playbook).run().exits(0);
+    assert_eq!(ended.stdout, "8\n");
+}
+
+#[test]
+fn an_agent_that_does_not_answer_is_not_waited_for() {
+    let lab = Lab::start(&json!({}));
+    let autorun = lab.autorun();
+    let socket = autorun.home.path().join("stuck");
+    let _stuck = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let autorun = autorun.env("SSH_AUTH_SOCK", &socket.display().to_string());
+    assert_eq!(log_in(autorun, 22, "").exits(0).stdout, "admin\n\n");
+}
+
+#[test]
 fn a_certificate_beside_the_key_is_used() {
     let lab = Lab::start(&json!({}));
     let autorun = lab.autorun();

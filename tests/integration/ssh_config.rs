@@ -27,7 +27,7 @@ type Row = (&'static str, &'static str, &'static str, Right);
 /// Configurations. 192.0.2.11 is behind a relay: its connections to other hosts come
 /// from 10.254.0.2. `{home}` is the home directory, in which `k-web-admin` and `a
 /// key` are copies of the key.
-const ROWS: [Row; 24] = [
+const ROWS: [Row; 28] = [
     (
         "address",
         "Host web\n HostName 192.0.2.10",
@@ -180,6 +180,30 @@ const ROWS: [Row; 24] = [
         "web",
         Same("failed"),
     ),
+    (
+        "addresses of one family",
+        "Host web\n HostName 192.0.2.10\n AddressFamily inet",
+        "web",
+        Same("192.0.2.10:22"),
+    ),
+    (
+        "addresses of the other family",
+        "Host web\n HostName 192.0.2.10\n AddressFamily inet6",
+        "web",
+        Same("failed"),
+    ),
+    (
+        "revoked host key",
+        "Host web\n HostName 192.0.2.10\n RevokedHostKeys {home}/revoked",
+        "web",
+        Same("failed"),
+    ),
+    (
+        "other revoked host keys",
+        "Host web\n HostName 192.0.2.10\n RevokedHostKeys {home}/others",
+        "web",
+        Same("192.0.2.10:22"),
+    ),
 ];
 
 /// The lines at the end of each configuration.
@@ -195,6 +219,8 @@ fn prepare(lab: &Lab, home: &Path) {
         fs::copy(&key, home.join(copy)).unwrap();
     }
     fs::write(home.join("alias"), format!("alias {}", lab.host_key(HOST))).unwrap();
+    fs::write(home.join("revoked"), lab.host_key(HOST)).unwrap();
+    fs::copy(home.join(".ssh/id_ed25519.pub"), home.join("others")).unwrap();
     fs::write(home.join("more"), "Host web\n HostName 192.0.2.10\n").unwrap();
 }
 
@@ -352,6 +378,24 @@ fn errors_name_the_file_and_the_line() {
     assert!(any.contains("whatever StrictHostKeyChecking says"), "{any}");
     let unused = with("Host web\n HostName 192.0.2.98\n BindAddress 127.0.0.1\n");
     assert!(unused.contains("these options of the ssh configuration are not used: BindAddress"));
+    let also = with("Host web\n HostName 192.0.2.98\n SetEnv A=b\n PubkeyAuthentication no\n");
+    assert!(also.contains("PubkeyAuthentication, SetEnv"), "{also}");
+    let silent = with("Host web\n ProxyCommand sleep 60\n ConnectTimeout 1\n");
+    assert!(
+        silent.contains("the ProxyCommand for web failed"),
+        "{silent}"
+    );
+    let none = with(&format!(
+        "Host web\n HostName {HOST}\n User admin\n IdentityFile none\n IdentityAgent none\n"
+    ));
+    assert!(none.contains("(IdentityFile none)"), "{none}");
+    let kept_nowhere = with(&format!(
+        "Host web\n HostName {HOST}\n UserKnownHostsFile none\n"
+    ));
+    assert!(
+        kept_nowhere.contains("`ssh-keyscan -p 22"),
+        "{kept_nowhere}"
+    );
     let slow = std::time::Instant::now();
     let late = with("Host web\n HostName 192.0.2.97\n ConnectTimeout 1\n");
     assert!(late.contains("did not answer within 1"), "{late}");

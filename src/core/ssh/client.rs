@@ -124,10 +124,12 @@ impl Ssh {
         let host = self.config.apply(host).await?;
         let unused = host.settings.unused().join(", ");
         if !unused.is_empty() {
-            self.note(&format!(
+            let text = format!(
                 "{}: these options of the ssh configuration are not used: {unused}",
                 host.name
-            ));
+            );
+            // Many hosts often have the same ones.
+            self.note_about(&unused, &text);
         }
         Ok(host)
     }
@@ -171,8 +173,13 @@ impl Ssh {
 
     /// Logs a warning once.
     fn note(&self, text: &str) {
+        self.note_about(text, text);
+    }
+
+    /// Logs the first warning about a subject.
+    fn note_about(&self, subject: &str, text: &str) {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        if noted.insert(text.to_owned()) {
+        if noted.insert(subject.to_owned()) {
             self.report.warn(text.to_owned());
         }
     }
@@ -343,9 +350,27 @@ impl Ssh {
 
     /// Returns a connection with an open channel: an idle connection that still
     /// works, or a new one. No command has run yet, so a retry is safe.
+    ///
+    /// Throws `throttled` if the host refuses new connections for long.
     pub(super) async fn open(&self, host: &Host) -> Result<Opened> {
-        let begun = self.begin(host).await?;
-        self.opened(host, begun).await
+        let until = Instant::now() + LOGIN_TIMEOUT;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let begun = self.begin(host).await?;
+            match self.opened(host, begun).await {
+                // sshd drops connections at random while many others log in.
+                Err(error)
+                    if error.kind == ErrorKind::Throttled && Instant::now() + pause < until =>
+                {
+                    tokio::select! {
+                        () = self.cancel.cancelled() => return Err(Error::cancelled()),
+                        () = tokio::time::sleep(pause.mul_f64(0.5 + rand::random::<f64>())) => {}
+                    }
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Returns an idle connection that still works, or a line to the host.
@@ -533,6 +558,12 @@ impl Ssh {
         self.reach(host, &patience).await.map(drop)
     }
 }
+
+/// The first pause before another attempt at a host that refuses new connections.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Rejects an unusable key before connecting.
 fn check_key(host: &Host) -> Result<()> {

@@ -11,6 +11,7 @@ use ssh2::{MethodType, Session};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::config::AddressFamily;
 use super::connection::{Connection, Patience};
 use super::errors::Halt;
 use super::gate::{self, Shut};
@@ -94,7 +95,16 @@ static MORE: Semaphore = Semaphore::const_new(100);
 /// first one that is answered counts. Also returns how long the connection took.
 async fn connected(host: &Host) -> std::io::Result<(TcpStream, Duration)> {
     let addresses = tokio::net::lookup_host((host.address.as_str(), host.port)).await?;
-    let addresses: Vec<SocketAddr> = addresses.collect();
+    let addresses: Vec<SocketAddr> = match host.settings.address_family {
+        None => addresses.collect(),
+        Some(AddressFamily::Inet) => addresses.filter(SocketAddr::is_ipv4).collect(),
+        Some(AddressFamily::Inet6) => addresses.filter(SocketAddr::is_ipv6).collect(),
+    };
+    if addresses.is_empty() {
+        return Err(std::io::Error::other(
+            "it has no address of the family that the ssh configuration names",
+        ));
+    }
     let began = Instant::now();
     let mut first = pin!(TcpStream::connect(&addresses[..]));
     let mut others = FuturesUnordered::new();
@@ -191,6 +201,9 @@ fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
     let spoke_ssh = banner.as_ref().is_some_and(|b| b.starts_with("SSH-"));
     let (reason, hint) = match halt {
         Halt::Shut(Shut::Cancelled) => return Error::cancelled(),
+        Halt::Shut(Shut::Late) if host.settings.proxy_command.is_some() => {
+            return proxy_failed(host, "no ssh server answered through it in time");
+        }
         Halt::Shut(Shut::Late) => (
             "it did not answer in time".to_owned(),
             "check that the address and `port` are those of an ssh server".to_owned(),
@@ -199,8 +212,20 @@ fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
             "it sends data without end".to_owned(),
             "check that the address and `port` are those of an ssh server".to_owned(),
         ),
+        Halt::Broken(_) if banner.as_deref().is_some_and(is_busy) => {
+            let message = format!(
+                "{} port {} accepts no more logins now: it says `{}`",
+                host.address,
+                host.port,
+                instead_of_banner(banner.as_deref())
+            );
+            return Error::new(ErrorKind::Throttled, message).hint(
+                "log in to fewer hosts or users at once, or raise MaxStartups and \
+                 PerSourcePenalties in the sshd of the host",
+            );
+        }
         Halt::Broken(_) if banner.is_some() && !spoke_ssh => (
-            "it answered in another protocol".to_owned(),
+            format!("it says `{}`", instead_of_banner(banner.as_deref())),
             "check that the address and `port` are those of an ssh server".to_owned(),
         ),
         Halt::Broken(error) => match error {
@@ -229,6 +254,25 @@ fn no_handshake(host: &Host, session: &Session, halt: &Halt) -> Error {
         ),
     )
     .hint(hint)
+}
+
+/// What sshd sends in place of its banner while it refuses connections, in OpenSSH's
+/// source.
+const BUSY: [&str; 2] = ["Exceeded MaxStartups", "Not allowed at this time"];
+
+fn is_busy(banner: &str) -> bool {
+    BUSY.iter().any(|text| banner.starts_with(text))
+}
+
+/// How much of what a server says in place of a banner is shown, in characters.
+const SHOWN: usize = 60;
+
+/// Returns the first line that a server says in place of a banner.
+fn instead_of_banner(banner: Option<&str>) -> String {
+    let line = banner
+        .and_then(|text| text.lines().next())
+        .unwrap_or_default();
+    text::harmless(line).chars().take(SHOWN).collect()
 }
 
 #[cfg(test)]

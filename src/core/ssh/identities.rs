@@ -1,7 +1,10 @@
 //! The keys to offer to a host, in OpenSSH's order: the agent's keys that a file
 //! names, the agent's other keys, the keys in files.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ssh_key::PublicKey;
 
@@ -133,6 +136,11 @@ impl Agent {
             Some(IdentityAgent::Socket(socket)) => Some(socket),
             None => None,
         };
+        let usual = std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+        match socket.or(usual.as_ref()) {
+            Some(path) if answers(path) => {}
+            _ => return Self::None,
+        }
         let Ok(mut agent) = connection.session.agent() else {
             return Self::None;
         };
@@ -147,6 +155,24 @@ impl Agent {
         let keys = agent.identities().unwrap_or_default();
         Self::Running(agent, keys)
     }
+}
+
+/// How long an agent may take to list its keys.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// Returns whether the agent at a socket lists its keys. libssh2 would wait without end
+/// for one that is stuck.
+fn answers(socket: &Path) -> bool {
+    // The request SSH_AGENTC_REQUEST_IDENTITIES, after its length.
+    const LIST_KEYS: [u8; 5] = [0, 0, 0, 1, 11];
+    let Ok(mut stream) = UnixStream::connect(socket) else {
+        return false;
+    };
+    let limit = Some(ANSWERS_WITHIN);
+    stream.set_read_timeout(limit).is_ok()
+        && stream.set_write_timeout(limit).is_ok()
+        && stream.write_all(&LIST_KEYS).is_ok()
+        && stream.read_exact(&mut [0; 5]).is_ok()
 }
 
 fn public_key(text: &str) -> Option<PublicKey> {

@@ -50,9 +50,10 @@ pub(super) fn is_key_exchange(error: &Error) -> bool {
     )
 }
 
-/// Returns whether a key file could not be read.
+/// Returns whether a key file could not be read, or its passphrase is another one.
 pub(super) fn is_of_a_file(error: &Error) -> bool {
-    is_one_of(error, &[sys::LIBSSH2_ERROR_FILE])
+    let of_passphrase = sys::LIBSSH2_ERROR_KEYFILE_AUTH_FAILED;
+    is_one_of(error, &[sys::LIBSSH2_ERROR_FILE, of_passphrase])
 }
 
 /// Returns whether the host accepted a key, but did not complete the login after

@@ -39,6 +39,7 @@ mod pump;
 mod raw_login;
 mod reboots;
 mod refusal;
+mod revocations;
 mod sftp;
 mod sftp_trees;
 mod shell;

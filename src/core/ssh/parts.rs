@@ -150,6 +150,16 @@ struct Parts {
     changed: Condvar,
 }
 
+/// The path of the hidden file.
+#[derive(Clone, Debug)]
+enum Hidden {
+    /// The host has not sent it yet.
+    Awaited,
+    /// It cannot be part of a program's input.
+    Unusable,
+    At(String),
+}
+
 #[derive(Debug)]
 struct State {
     /// What no connection has taken. The first connection takes from its beginning,
@@ -158,8 +168,7 @@ struct State {
     /// The bytes behind the last whole block, as soon as other connections take parts.
     /// The last part of a connection is the only one that may end within a block.
     tail: Option<Range<u64>>,
-    /// The path of the hidden file; `None` in it if parts cannot be written there.
-    hidden: Option<Option<String>>,
+    hidden: Hidden,
     /// How many other connections have taken parts and not ended.
     open: usize,
     failure: Option<Failure>,
@@ -172,7 +181,7 @@ impl State {
         Self {
             rest: 0..size,
             tail: None,
-            hidden: None,
+            hidden: Hidden::Awaited,
             open: 0,
             failure: None,
             stopped: false,
@@ -273,7 +282,7 @@ impl Parts {
     fn other_command(self: &Arc<Self>) -> (Command, Taken) {
         let other = Other {
             parts: Arc::clone(self),
-            has_taken: Arc::default(),
+            any: Arc::default(),
             header: Vec::new(),
             rest: 0..0,
             is_named: false,
@@ -281,7 +290,7 @@ impl Parts {
         };
         let taken = Taken {
             parts: Arc::clone(self),
-            has_taken: Arc::clone(&other.has_taken),
+            any: Arc::clone(&other.any),
             failure: Some(Failure::Error(Error::cancelled())),
         };
         let command = Command {
@@ -340,19 +349,22 @@ impl Parts {
 
     /// Records the path of the hidden file.
     fn name(&self, hidden: Option<String>) {
-        self.state().hidden = Some(hidden);
+        // A line ends the path in the input of the other connections.
+        let usable = hidden.filter(|path| !path.contains('\n'));
+        self.state().hidden = usable.map_or(Hidden::Unusable, Hidden::At);
         self.changed.notify_all();
     }
 
-    /// Waits for the path of the hidden file.
+    /// Waits for the path of the hidden file. Returns `None` if it is unusable.
     fn hidden(&self) -> std::io::Result<Option<String>> {
         let mut state = self.state();
         loop {
             state.check()?;
-            if let Some(hidden) = &state.hidden {
-                return Ok(hidden.clone());
+            match &state.hidden {
+                Hidden::Awaited => state = self.wait(state),
+                Hidden::Unusable => return Ok(None),
+                Hidden::At(path) => return Ok(Some(path.clone())),
             }
-            state = self.wait(state);
         }
     }
 
@@ -378,7 +390,8 @@ impl Drop for Stopping<'_> {
 /// the copy fails.
 struct Taken {
     parts: Arc<Parts>,
-    has_taken: Arc<AtomicBool>,
+    /// Whether the connection has taken a part.
+    any: Arc<AtomicBool>,
     failure: Option<Failure>,
 }
 
@@ -398,7 +411,7 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         // Without a part, nothing is missing.
-        if !self.has_taken.load(Ordering::Acquire) {
+        if !self.any.load(Ordering::Acquire) {
             return;
         }
         let mut state = self.parts.state();
@@ -426,7 +439,8 @@ impl Read for First {
 /// The input of another connection: the path of the hidden file, and parts.
 struct Other {
     parts: Arc<Parts>,
-    has_taken: Arc<AtomicBool>,
+    /// Whether it has taken a part.
+    any: Arc<AtomicBool>,
     /// What precedes the part.
     header: Vec<u8>,
     /// What is left of the part.
@@ -444,9 +458,7 @@ impl Other {
             return Ok(false);
         }
         if !self.is_named {
-            // A line ends the path.
-            let hidden = self.parts.hidden()?.filter(|path| !path.contains('\n'));
-            let Some(hidden) = hidden else {
+            let Some(hidden) = self.parts.hidden()? else {
                 return Ok(false);
             };
             self.header = format!("{hidden}\n").into_bytes();
@@ -457,7 +469,7 @@ impl Other {
         let Some(part) = state.take(self.parts.connections) else {
             return Ok(false);
         };
-        if !self.has_taken.swap(true, Ordering::AcqRel) {
+        if !self.any.swap(true, Ordering::AcqRel) {
             state.open += 1;
         }
         drop(state);

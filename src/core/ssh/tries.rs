@@ -1,5 +1,6 @@
 //! The error for a login that a host refused.
 
+use super::config::IdentityAgent;
 use super::errors::tail;
 use super::host::Host;
 use crate::error::{Error, ErrorKind};
@@ -87,7 +88,7 @@ impl Tries {
                 "pass `key`, or allow PasswordAuthentication in the sshd of the host".to_owned(),
             )
         } else if self.offered.is_empty() {
-            (self.no_key(&login), NO_KEY.to_owned())
+            self.no_key(host)
         } else {
             (self.refused(&login), self.of_refusal(host))
         };
@@ -110,19 +111,37 @@ impl Tries {
         Error::new(ErrorKind::Denied, message).hint(repair.unwrap_or(hint))
     }
 
-    fn no_key(&self, login: &str) -> String {
-        let agent = if self.agent_runs {
+    fn no_key(&self, host: &Host) -> (String, String) {
+        let login = host.login();
+        let agent = if host.settings.identity_agent == Some(IdentityAgent::None) {
+            "the ssh configuration uses no agent (IdentityAgent none)"
+        } else if self.agent_runs {
             "the ssh agent has no key"
         } else {
-            "no ssh agent is running"
+            "no ssh agent answers"
         };
-        if self.unusable.is_empty() {
+        let excluded = host
+            .settings
+            .identity_files
+            .as_ref()
+            .is_some_and(Vec::is_empty);
+        if excluded {
+            return (
+                format!(
+                    "cannot log in as {login}: {agent}, and the ssh configuration allows no key \
+                     file (IdentityFile none)"
+                ),
+                "pass `key`, load a key with ssh-add, or name a file with IdentityFile".to_owned(),
+            );
+        }
+        let message = if self.unusable.is_empty() {
             format!(
                 "cannot log in as {login}: no ssh key was found: {agent}, and ~/.ssh has no key"
             )
         } else {
             format!("cannot log in as {login}: there is no other key, and {agent}")
-        }
+        };
+        (message, NO_KEY.to_owned())
     }
 
     fn refused(&self, login: &str) -> String {

@@ -10,6 +10,7 @@ use super::host::{Host, Trust};
 use super::known_hosts::{self, Known, KnownHosts, Place, Verdict};
 use super::pin::{Pin, known_hosts_path, write_private};
 use super::public_key::{Kind, PublicKey};
+use super::revocations;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The key that a host offered.
@@ -56,7 +57,7 @@ impl Offered {
 
 /// Returns the type of a key: a blob begins with the length and the name of the
 /// type.
-fn key_type(blob: &[u8]) -> Option<&str> {
+pub(super) fn key_type(blob: &[u8]) -> Option<&str> {
     let length = usize::try_from(u32::from_be_bytes(blob.get(..4)?.try_into().ok()?)).ok()?;
     std::str::from_utf8(blob.get(4..)?.get(..length)?).ok()
 }
@@ -130,6 +131,11 @@ impl Expected {
     /// Accepts the offered key, or fails with the reason. There is no way
     /// around this check.
     pub(super) fn check(&self, host: &Host, offered: &Offered) -> Result<()> {
+        if let Some(file) = &host.settings.revoked_host_keys
+            && revocations::contains(file, &offered.key)?
+        {
+            return Err(revoked(host, offered, &format!("`{}`", file.display())));
+        }
         match self {
             Self::Fingerprint(expected) if *expected == offered.fingerprint => Ok(()),
             Self::Fingerprint(expected) => {
@@ -184,22 +190,26 @@ fn check_known(known: &Known, host: &Host, offered: &Offered) -> Result<()> {
                 forget(&place)
             ),
         })),
-        Verdict::Revoked(place) => Err(Error::new(
-            ErrorKind::HostKeyChanged,
-            format!(
-                "the ssh host key of {} is revoked by `{}`, line {}: the host offers {}",
-                host.address,
-                place.file.display(),
-                place.line,
-                offered.fingerprint
-            ),
-        )
-        .hint(
-            "do not log in: an attacker with this key can impersonate the host; create a new \
-             key on the host",
-        )),
+        Verdict::Revoked(place) => {
+            let by = format!("`{}`, line {}", place.file.display(), place.line);
+            Err(revoked(host, offered, &by))
+        }
         Verdict::Unknown { authority } => Err(unknown(known, host, offered, authority)),
     }
+}
+
+fn revoked(host: &Host, offered: &Offered, by: &str) -> Error {
+    Error::new(
+        ErrorKind::HostKeyChanged,
+        format!(
+            "the ssh host key of {} is revoked by {by}: the host offers {}",
+            host.address, offered.fingerprint
+        ),
+    )
+    .hint(
+        "do not log in: an attacker with this key can impersonate the host; create a new key on \
+         the host",
+    )
 }
 
 fn unknown(known: &Known, host: &Host, offered: &Offered, authority: Option<Place>) -> Error {
@@ -218,6 +228,20 @@ fn unknown(known: &Known, host: &Host, offered: &Offered, authority: Option<Plac
              \"SHA256:..\" to host()",
             host.port, host.address
         ),
+        (None, None)
+            if host
+                .settings
+                .known_hosts
+                .as_ref()
+                .is_some_and(|files| keeps_nothing(files)) =>
+        {
+            format!(
+                "the ssh configuration has no UserKnownHostsFile to keep keys: get the key with \
+             `ssh-keyscan -p {} {}`, compare the fingerprint, and pass host_key: \"SHA256:..\" to \
+             host()",
+                host.port, host.address
+            )
+        }
         (None, None) => format!(
             "log in once with `ssh {}` and compare the fingerprint, or pass \
              host_key: \"SHA256:..\" to host()",
@@ -225,6 +249,11 @@ fn unknown(known: &Known, host: &Host, offered: &Offered, authority: Option<Plac
         ),
     };
     Error::new(ErrorKind::Denied, message).hint(hint)
+}
+
+/// Returns whether ssh cannot write a key to any of the files.
+fn keeps_nothing(files: &[PathBuf]) -> bool {
+    files.iter().all(|file| file == Path::new("/dev/null"))
 }
 
 /// Returns the hint for a host for which `known_hosts` trusts a certificate

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::tokens::Tokens;
-use super::{IdentityAgent, Question, Settings};
+use super::{AddressFamily, IdentityAgent, Question, Settings};
 use crate::error::{Error, Result};
 use crate::local::Local;
 
@@ -13,17 +13,40 @@ use crate::local::Local;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Lines(BTreeMap<String, Vec<String>>);
 
-/// Options that may be needed to log in, and that autorun does not use.
-const NOT_USED: [(&str, &str); 9] = [
-    ("bindaddress", "BindAddress"),
-    ("bindinterface", "BindInterface"),
-    ("ciphers", "Ciphers"),
-    ("hostkeyalgorithms", "HostKeyAlgorithms"),
-    ("kexalgorithms", "KexAlgorithms"),
-    ("knownhostscommand", "KnownHostsCommand"),
-    ("macs", "MACs"),
-    ("pkcs11provider", "PKCS11Provider"),
-    ("pubkeyacceptedalgorithms", "PubkeyAcceptedAlgorithms"),
+/// Options that may be needed to log in or change the result of a command, and that
+/// autorun does not use.
+const NOT_USED: [&str; 21] = [
+    "BindAddress",
+    "BindInterface",
+    "Ciphers",
+    "ForwardAgent",
+    "HostbasedAuthentication",
+    "HostKeyAlgorithms",
+    "KexAlgorithms",
+    "KnownHostsCommand",
+    "MACs",
+    "PermitLocalCommand",
+    "PKCS11Provider",
+    "PreferredAuthentications",
+    "PubkeyAcceptedAlgorithms",
+    "PubkeyAuthentication",
+    "RefuseConnection",
+    "RemoteCommand",
+    "RemoteForward",
+    "RequestTTY",
+    "RequiredRSASize",
+    "SessionType",
+    "SetEnv",
+];
+
+/// The variables that the configuration of many distributions sends.
+const OF_DISTRIBUTIONS: [&str; 6] = [
+    "LANG",
+    "LANGUAGE",
+    "LC_",
+    "COLORTERM",
+    "NO_COLOR",
+    "XMODIFIERS",
 ];
 
 impl Lines {
@@ -120,10 +143,19 @@ pub(super) fn settings(
             .and_then(|seconds| seconds.parse().ok())
             .filter(|seconds| *seconds > 0)
             .map(Duration::from_secs),
+        address_family: one("addressfamily").and_then(|family| match family {
+            "inet" => Some(AddressFamily::Inet),
+            "inet6" => Some(AddressFamily::Inet6),
+            _ => None,
+        }),
+        revoked_host_keys: one("revokedhostkeys")
+            .filter(is_set)
+            .map(path)
+            .transpose()?,
         unused: NOT_USED
-            .iter()
-            .filter(|(keyword, _)| changed(keyword))
-            .map(|(_, name)| *name)
+            .into_iter()
+            .filter(|name| changed(&name.to_ascii_lowercase()))
+            .chain(sends_variables(printed).then_some("SendEnv"))
             .collect(),
     };
     Ok(if question.via {
@@ -135,6 +167,12 @@ pub(super) fn settings(
     } else {
         asked
     })
+}
+
+/// Returns whether `SendEnv` names variables that a person chose.
+fn sends_variables(printed: &Lines) -> bool {
+    let mut names = printed.all("sendenv").iter();
+    names.any(|name| !OF_DISTRIBUTIONS.iter().any(|usual| name.starts_with(usual)))
 }
 
 /// Returns the agent that `IdentityAgent` names; `None` means the usual one.
@@ -216,7 +254,9 @@ mod tests {
             "hostname 10.0.0.7\nuser admin\nport 2222\nidentityfile ~/keys/%h-%n\n\
                       identityfile none\nidentityagent none\nproxyjump bastion\n\
                       stricthostkeychecking false\nconnecttimeout 7\n\
-                      userknownhostsfile none\nkexalgorithms x",
+                      userknownhostsfile none\nkexalgorithms x\nsetenv A=b\n\
+                      sendenv LANG\nsendenv LC_*\naddressfamily inet6\n\
+                      revokedhostkeys ~/revoked",
         );
         assert_eq!(all.host_name.as_deref(), Some("10.0.0.7"));
         assert_eq!((all.user.as_deref(), all.port), (Some("admin"), Some(2222)));
@@ -228,7 +268,10 @@ mod tests {
         assert_eq!(all.known_hosts, Some(Vec::new()));
         assert_eq!(all.accepts_unknown.as_deref(), Some("no"));
         assert_eq!(all.connect_timeout, Some(Duration::from_secs(7)));
-        assert_eq!(all.unused, ["KexAlgorithms"]);
+        assert_eq!(all.unused, ["KexAlgorithms", "SetEnv"]);
+        assert_eq!(of("sendenv LANG\nsendenv TOKEN").unused, ["SendEnv"]);
+        assert_eq!(all.address_family, Some(AddressFamily::Inet6));
+        assert_eq!(all.revoked_host_keys, Some(PathBuf::from("/h/revoked")));
     }
 
     #[test]

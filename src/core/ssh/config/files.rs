@@ -11,11 +11,10 @@ const SYSTEM_PARTS: &str = "/etc/ssh/ssh_config.d";
 
 /// Keywords that distributions put into the system's files, and that do not
 /// matter here. A file with no other keyword does not apply to any host.
-const WITHOUT_EFFECT: [&str; 9] = [
+const WITHOUT_EFFECT: [&str; 8] = [
     "host",
     "match",
     "sendenv",
-    "setenv",
     "hashknownhosts",
     "gssapiauthentication",
     "gssapidelegatecredentials",

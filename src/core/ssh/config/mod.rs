@@ -60,6 +60,15 @@ pub(super) enum IdentityAgent {
     Socket(PathBuf),
 }
 
+/// The kind of addresses to connect to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum AddressFamily {
+    /// IPv4 only.
+    Inet,
+    /// IPv6 only.
+    Inet6,
+}
+
 /// The settings of a host that differ from OpenSSH's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Settings {
@@ -78,7 +87,11 @@ pub struct Settings {
     /// The value of `StrictHostKeyChecking` that would accept an unknown key.
     pub(super) accepts_unknown: Option<String>,
     pub(super) connect_timeout: Option<Duration>,
-    /// Options that autorun does not use, although they may be needed to log in.
+    pub(super) address_family: Option<AddressFamily>,
+    /// The file with host keys that must not be accepted.
+    pub(super) revoked_host_keys: Option<PathBuf>,
+    /// Options that autorun does not use, although they may be needed to log in or
+    /// change the result of a command.
     unused: Vec<&'static str>,
 }
 
