@@ -15,6 +15,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
+use hyper_util::client::proxy::matcher::Matcher;
+
 use super::Network;
 use super::http::builder;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,6 +45,14 @@ pub(super) fn is_near(host: &str, local: Option<Network>) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// Returns the proxy through which requests to a URL go, without its password.
+pub(super) fn proxy_to(url: &str) -> Option<String> {
+    let proxy = Matcher::from_env().intercept(&url.parse().ok()?)?;
+    let (scheme, place) = (proxy.uri().scheme_str()?, proxy.uri().authority()?);
+    let address = place.as_str().rsplit('@').next()?;
+    Some(format!("{scheme}://{address}"))
 }
 
 /// Returns the SDK's HTTP client for the local cloud.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
 use crate::error::{Error, Result};
+use crate::report::text;
 
 /// The keys of a section, in lower case. A nested key is `outer.inner`.
 pub(super) type Section = BTreeMap<String, String>;
@@ -36,6 +37,32 @@ enum Kind {
 }
 
 impl Files {
+    /// Checks the section that `services` of a profile names.
+    ///
+    /// Throws `not_found` if it does not exist.
+    pub(super) fn check_services(&self, profile: &str) -> Result<()> {
+        let services = self
+            .profiles
+            .get(profile)
+            .and_then(|keys| keys.get("services"));
+        let Some(name) = services.filter(|name| !name.is_empty()) else {
+            return Ok(());
+        };
+        if self.services.contains_key(name) {
+            return Ok(());
+        }
+        let message = format!(
+            "the AWS profile `{profile}` names the section `[services {name}]`, which does not \
+             exist"
+        );
+        let nearest = text::nearest(name, self.services.keys().map(String::as_str));
+        let hint = match nearest {
+            Some(nearest) => format!("did you mean `services = {nearest}`?"),
+            None => format!("add `[services {name}]` to ~/.aws/config, or remove `services`"),
+        };
+        Err(Error::new(crate::error::ErrorKind::NotFound, message).hint(hint))
+    }
+
     /// Reads both files. A missing file is empty.
     ///
     /// Throws `denied` if a file cannot be read, `invalid_option` if it is
@@ -132,7 +159,9 @@ fn parse(path: &Path, text: &str) -> Result<Vec<(String, Section)>> {
         if content.is_empty() {
             continue;
         }
-        if indent == 0 && content.starts_with('[') {
+        // Below an option, it would continue the option's value.
+        let may_be_header = last.as_ref().is_none_or(|(_, depth)| indent <= *depth);
+        if may_be_header && content.starts_with('[') {
             let Some((header, _)) = content[1..].split_once(']') else {
                 return Err(fault("the header of the section has no `]`")
                     .hint("write it as `[default]` or `[profile NAME]`"));
@@ -207,7 +236,8 @@ mod tests {
              s3 =\n  addressing_style = path\n\n  max_queue_size = 10\nrole_arn=arn:aws:iam::1:role/a\n\
              [services local]\ns3 =\n    endpoint_url = http://127.0.0.1:1\n\
              [sso-session corp]\nsso_region=eu-west-1\n\
-             [profile p]\ncredential_process = op read \"op://a #1\" \n[plugins]\nx=y\n[work]\nregion=a\n",
+             [profile p]\ncredential_process = op read \"op://a #1\" \n[plugins]\nx=y\n[work]\nregion=a\n\
+             [profile indented]\n  [profile p2]\nregion=b\n",
             "[default]\naws_access_key_id=AKIA\nregion=eu-west-2\n[profile b]\naws_access_key_id=c\n",
         )
         .unwrap();
@@ -224,6 +254,7 @@ mod tests {
             "http://127.0.0.1:1"
         );
         assert_eq!(files.sso_sessions["corp"]["sso_region"], "eu-west-1");
+        assert_eq!(files.profiles["p2"]["region"], "b");
         let command = &files.profiles["p"]["credential_process"];
         assert_eq!(command, "op read \"op://a #1\"");
         assert_eq!(files.misplaced["work"], "`[profile work]`, not `[work]`");

@@ -37,7 +37,7 @@ mod role;
 mod settings;
 mod source;
 
-pub(super) use settings::Settings;
+pub(super) use settings::{Settings, check_region};
 
 /// How long before they expire credentials are replaced.
 const EARLY: Duration = Duration::from_secs(120);
@@ -79,12 +79,9 @@ impl AccountOptions {
     /// cannot be read set none.
     #[must_use]
     pub fn region(&self) -> Option<String> {
-        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"].iter();
-        let mut variables = variables.filter_map(|name| self.environment.get(name));
-        variables.next().map(str::to_owned).or_else(|| {
-            let files = Files::read(&self.environment).unwrap_or_default();
-            Settings::new(self.named().name(), &files, &self.environment).region
-        })
+        let files = Files::read(&self.environment).unwrap_or_default();
+        let settings = Settings::new(self.named().name(), &files, &self.environment);
+        settings.region.map(|region| region.value)
     }
 
     /// Checks that the profile exists, if the caller named one.
@@ -126,6 +123,11 @@ pub(super) fn read(options: &AccountOptions) -> Result<(Settings, Origin)> {
         (Err(_), Some(_)) => Files::default(),
         (files, _) => files?,
     };
+    if let (Some(_), Some(name)) = (&key, named.environment)
+        && !files.profiles.contains_key(name)
+    {
+        return Err(source::no_profile(name, &files).while_doing("AWS_PROFILE in the environment"));
+    }
     let mut source = match key {
         Some(source) => source,
         None => source::source(named, &files, &options.environment)?,
@@ -137,6 +139,7 @@ pub(super) fn read(options: &AccountOptions) -> Result<(Settings, Origin)> {
         });
     }
     let settings = Settings::new(named.name(), &files, &options.environment);
+    files.check_services(named.name())?;
     Ok((settings, Origin(source)))
 }
 

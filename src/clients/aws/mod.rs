@@ -16,7 +16,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::OnceCell;
 
 use super::Network;
-use super::account::{Account, AccountOptions, no_region, read};
+use super::account::{Account, AccountOptions, check_region, no_region, read};
 use super::attempts::{Attempts, Place, is_on_this_machine};
 use super::aws_error::no_cloud;
 use super::calls::{Listeners, Service};
@@ -417,6 +417,7 @@ impl Aws {
             loader = loader.app_name(name);
         }
         if let Some(region) = &self.options.region {
+            check_region(region, "`--region` or the settings of autorun")?;
             loader = loader.region(Region::new(region.clone()));
         }
         if let Some(key) = &self.options.key {
@@ -458,12 +459,20 @@ impl Aws {
         loader = loader.http_client(aws_client(pem.clone())).no_credentials();
         // The SDK does not know AWS_DEFAULT_PROFILE.
         loader = loader.profile_name(&settings.name);
-        if let Some(region) = settings
-            .region
-            .as_ref()
-            .filter(|_| options.region.is_none())
+        if options.region.is_none()
+            && let Some(region) = &settings.region
         {
-            loader = loader.region(Region::new(region.clone()));
+            check_region(&region.value, &region.source)?;
+            loader = loader.region(Region::new(region.value.clone()));
+        }
+        for (service, used) in [
+            ("ec2", &options.endpoints.ec2),
+            ("s3", &options.endpoints.s3),
+            ("sts", &options.endpoints.sts),
+        ] {
+            if *used == settings.endpoint(service) {
+                settings.check_endpoint(service)?;
+            }
         }
         if let Some(fips) = settings.flag("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint") {
             loader = loader.use_fips(fips);

@@ -2,6 +2,10 @@
 
 use crate::attempts::{NotSent, Place, find};
 use crate::error::{Error, ErrorKind};
+use crate::transport::proxy_to;
+
+/// A URL for which the environment names the proxy of most requests.
+const AWS: &str = "https://ec2.amazonaws.com";
 
 /// Creates the error for a request without a response: no credentials, no
 /// connection, or a broken one.
@@ -33,17 +37,27 @@ pub(super) fn unanswered(
             ),
         )
         .hint(
-            "check the URL in `--endpoint-url` or AWS_ENDPOINT_URL, and check that a server runs \
-             there",
+            "check the URL in `--endpoint-url`, AWS_ENDPOINT_URL or the AWS profile, and check \
+             that a server runs there",
         ),
-        _ => Error::new(
-            ErrorKind::Unreachable,
-            format!("cannot {attempt}: no response from AWS: {last}"),
-        )
-        .hint(
-            "check the network and the region; HTTPS_PROXY names a proxy, AWS_CA_BUNDLE the \
-             certificates of one that ends TLS",
-        ),
+        not_sent => {
+            let endpoint = not_sent.map_or(AWS, |not_sent| not_sent.endpoint.as_str());
+            let (through, hint) = match proxy_to(endpoint) {
+                None => (
+                    String::new(),
+                    "check the network and the region; HTTPS_PROXY names a proxy, AWS_CA_BUNDLE \
+                     the certificates of one that ends TLS",
+                ),
+                Some(proxy) => (
+                    format!(" through the proxy {proxy}"),
+                    "check the proxy that HTTPS_PROXY names, and what it allows; NO_PROXY names \
+                     hosts to reach without it, AWS_CA_BUNDLE the certificates of a proxy that \
+                     ends TLS",
+                ),
+            };
+            let message = format!("cannot {attempt}: no response from AWS{through}: {last}");
+            Error::new(ErrorKind::Unreachable, message).hint(hint)
+        }
     }
 }
 
