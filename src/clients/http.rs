@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
+use std::io::ErrorKind as IoErrorKind;
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use reqwest::redirect::Policy;
 use rustls::CertificateError;
 use schemars::JsonSchema;
@@ -29,7 +30,8 @@ const MOST_REDIRECTS: usize = 10;
 pub struct Response {
     /// HTTP status, as 200.
     pub status: i64,
-    /// Headers, names in lower case.
+    /// Headers, names in lower case. The values of one that is repeated are joined with
+    /// ", ", those of `set-cookie` with a line break.
     pub headers: BTreeMap<String, String>,
     /// The body as text; bytes that are not UTF-8 are replaced.
     pub body: String,
@@ -168,15 +170,10 @@ impl Http {
                 ));
             }
         }
-        let headers = answer.headers().iter().map(|(name, value)| {
-            (
-                name.to_string(),
-                String::from_utf8_lossy(value.as_bytes()).into_owned(),
-            )
-        });
+        let headers = joined(answer.headers());
         Ok(Response {
             status: answer.status().as_u16().into(),
-            headers: headers.collect(),
+            headers,
             size: i64::try_from(body.len()).unwrap_or(i64::MAX),
             body: String::from_utf8_lossy(&body).into_owned(),
             seconds: started.elapsed().as_secs_f64(),
@@ -265,8 +262,36 @@ pub fn without_password(url: &str) -> String {
     hidden().unwrap_or_else(|| url.to_owned())
 }
 
+/// Returns the headers with one value each, as RFC 9110 joins them. Cookies contain
+/// commas.
+fn joined(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        match all.get_mut(name.as_str()) {
+            None => {
+                all.insert(name.to_string(), value.into_owned());
+            }
+            Some(before) => {
+                before.push_str(if *name == SET_COOKIE { "\n" } else { ", " });
+                before.push_str(&value);
+            }
+        }
+    }
+    all
+}
+
 fn failure(method: &str, url: &str, timeout: Duration, error: &reqwest::Error) -> Error {
     if error.is_builder() {
+        let asked = reqwest::Url::parse(url).ok();
+        let is_web = |url: &reqwest::Url| matches!(url.scheme(), "http" | "https");
+        if let (Some(target), true) = (error.url(), asked.as_ref().is_some_and(is_web))
+            && !is_web(target)
+        {
+            let target = without_password(target.as_str());
+            let message = format!("{url} redirects to {target}, which is not an HTTP URL");
+            return Error::new(ErrorKind::Unreachable, message);
+        }
         return Error::invalid(format!("`{url}` is not a URL"))
             .hint("a URL begins with http:// or https://");
     }
@@ -286,33 +311,47 @@ fn failure(method: &str, url: &str, timeout: Duration, error: &reqwest::Error) -
     if error.is_redirect() {
         return unreachable("it redirects more than ten times");
     }
-    if let Some(tls) = tls_error(error) {
-        let (reason, hint) = certificate(tls);
-        let error = unreachable(&reason);
-        return match hint {
-            Some(hint) => error.hint(hint),
-            None => error,
-        };
+    let (reason, hint) = reason(error);
+    match hint {
+        Some(hint) => unreachable(&reason).hint(hint),
+        None => unreachable(&reason),
+    }
+}
+
+/// Words the cause of an error without the URL, with a hint.
+#[must_use]
+pub fn reason(error: &reqwest::Error) -> (String, Option<&'static str>) {
+    if let Some(tls) = cause::<rustls::Error>(error) {
+        return certificate(tls);
+    }
+    if cause::<hyper::Error>(error).is_some_and(hyper::Error::is_parse) {
+        return (
+            "the server does not speak HTTP at this port".to_owned(),
+            Some("check the port, and whether the URL begins with http:// or https://"),
+        );
+    }
+    let io = cause::<std::io::Error>(error);
+    if error.is_connect() && io.is_some_and(|e| e.kind() == IoErrorKind::UnexpectedEof) {
+        return (
+            "the server closed the connection before TLS began".to_owned(),
+            Some("check the port, or use http://"),
+        );
     }
     let mut last: &dyn std::error::Error = error;
     while let Some(source) = last.source() {
         last = source;
     }
     let reason = last.to_string();
-    let reason = reason
-        .split(" (os error")
-        .next()
-        .unwrap_or(&reason)
-        .to_lowercase();
-    unreachable(&reason)
+    let reason = reason.split(" (os error").next().unwrap_or(&reason);
+    (reason.to_lowercase(), None)
 }
 
-/// Finds the error of TLS in the causes of an error. An I/O error hides its cause from
+/// Finds an error of a type in the causes of an error. An I/O error hides its cause from
 /// `source()`.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+fn cause<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = error.source();
     while let Some(cause) = next {
-        if let Some(found) = cause.downcast_ref::<rustls::Error>() {
+        if let Some(found) = cause.downcast_ref::<T>() {
             return Some(found);
         }
         let io = cause.downcast_ref::<std::io::Error>();
@@ -353,20 +392,31 @@ fn certificate(error: &rustls::Error) -> (String, Option<&'static str>) {
             "its certificate is for another name",
             "use the name for which the certificate was issued",
         ),
-        CertificateError::Other(cause) => {
-            return (
-                format!("its certificate is not accepted: {cause}"),
-                Some("a certificate that signs itself is not accepted"),
-            );
-        }
-        other => return (format!("its certificate is not valid: {other}"), None),
+        // Such as a certificate that signs itself.
+        _ => (
+            "its certificate is not that of a server, or signs itself",
+            "sign a certificate for the server with an authority of your own, and set \
+             SSL_CERT_FILE to the file with the authority's certificate",
+        ),
     };
     (reason.to_owned(), Some(hint))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::without_password;
+    use super::*;
+
+    #[test]
+    fn no_value_of_a_repeated_header_is_lost() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("vary", "a"), ("set-cookie", "a=1"), ("vary", "b, c")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers.append(SET_COOKIE, HeaderValue::from_static("b=2; Expires=Mon, 1"));
+        let all = joined(&headers);
+        assert_eq!(all["vary"], "a, b, c");
+        assert_eq!(all["set-cookie"], "a=1\nb=2; Expires=Mon, 1");
+    }
 
     #[test]
     fn the_password_in_a_url_is_hidden() {

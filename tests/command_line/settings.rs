@@ -223,7 +223,9 @@ fn the_url_of_notify_is_checked_and_not_shown() {
     let env = [("AUTORUN_NOTIFY", "hooks.example.com/token")];
     let ended = files.call(&["web.rhai"], &env).exits(2);
     assert!(
-        ended.messages().contains("AUTORUN_NOTIFY is not a URL"),
+        ended
+            .messages()
+            .contains("AUTORUN_NOTIFY must be a URL that begins with"),
         "{}",
         ended.stderr
     );

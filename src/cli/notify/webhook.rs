@@ -33,11 +33,10 @@ impl std::fmt::Debug for Webhook {
 impl Webhook {
     /// Parses a URL. The error does not contain it.
     pub(in crate::cli) fn parse(text: &str) -> Result<Self, String> {
-        let url = Url::parse(text).map_err(|why| format!("is not a URL: {why}"))?;
-        if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
-            return Err("must begin with http:// or https://".to_owned());
-        }
-        Ok(Self(url))
+        let url = Url::parse(text).ok();
+        let url = url.filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host());
+        let why = "must be a URL that begins with https:// or http://";
+        url.map(Self).ok_or_else(|| why.to_owned())
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -128,16 +127,10 @@ fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {}", text::duration(TIMEOUT));
     }
-    let mut last: &dyn std::error::Error = error;
-    while let Some(source) = last.source() {
-        last = source;
+    match http::reason(error) {
+        (reason, Some(hint)) => format!("{reason}; {hint}"),
+        (reason, None) => reason,
     }
-    let reason = last.to_string().to_lowercase();
-    reason
-        .split(" (os error")
-        .next()
-        .unwrap_or(&reason)
-        .to_owned()
 }
 
 #[cfg(test)]

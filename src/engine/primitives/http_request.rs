@@ -76,7 +76,8 @@ struct Auth {
 pub(super) struct Answer {
     /// HTTP status, as 200.
     status: i64,
-    /// Headers, names in lower case.
+    /// Headers, names in lower case. The values of one that is repeated are joined with
+    /// ", ", those of `set-cookie` with a line break.
     headers: BTreeMap<String, String>,
     /// The body as text; bytes that are not UTF-8 are replaced.
     body: String,
@@ -90,13 +91,9 @@ pub(super) struct Answer {
 
 impl From<Response> for Answer {
     fn from(answer: Response) -> Self {
-        let kind = answer.headers.get("content-type").map_or("", |kind| kind);
-        let kind = kind.split(';').next().unwrap_or_default().trim();
-        let is_json = kind.eq_ignore_ascii_case("application/json")
-            || kind.to_ascii_lowercase().ends_with("+json");
-        let value = is_json.then(|| serde_json::from_str(&answer.body).ok());
+        let value = parsed(&answer).and_then(serde_json::Result::ok);
         Self {
-            json: value.flatten().unwrap_or_default(),
+            json: value.unwrap_or_default(),
             status: answer.status,
             headers: answer.headers,
             body: answer.body,
@@ -104,6 +101,35 @@ impl From<Response> for Answer {
             seconds: answer.seconds,
         }
     }
+}
+
+/// Parses the body of an answer that is announced as JSON.
+fn parsed(answer: &Response) -> Option<serde_json::Result<Value>> {
+    let kind = answer.headers.get("content-type")?;
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_json = kind.eq_ignore_ascii_case("application/json")
+        || kind.to_ascii_lowercase().ends_with("+json");
+    // Some servers write a byte order mark.
+    let text = answer.body.trim_start_matches('\u{feff}');
+    is_json.then(|| serde_json::from_str(text))
+}
+
+/// Returns why the body of an answer is not what its headers announce, or cannot be
+/// used as text.
+fn unusable(answer: &Response) -> Option<String> {
+    if let Some(encoding) = answer.headers.get("content-encoding")
+        && !encoding.eq_ignore_ascii_case("identity")
+        && answer.size > 0
+    {
+        let encoding = text::harmless(encoding);
+        return Some(format!(
+            "the body is compressed ({encoding}), although the request did not allow that"
+        ));
+    }
+    let error = parsed(answer).filter(|_| answer.size > 0)?.err()?;
+    Some(format!(
+        "the body is announced as JSON, but is not: {error}"
+    ))
 }
 
 /// Returns whether a method changes nothing on the server (RFC 9110, 9.2.1).
@@ -141,7 +167,12 @@ pub(super) async fn send(
         );
         return Ok(Response::assumed(200, String::new()).into());
     }
-    let answer = Answer::from(cx.clients.http().send(request).await?);
+    let answer = cx.clients.http().send(request).await?;
+    if let Some(why) = unusable(&answer) {
+        cx.report
+            .warn(format!("{method} {}: {why}", without_password(url)));
+    }
+    let answer = Answer::from(answer);
     if check && !(200..300).contains(&answer.status) {
         return Err(failure(&method, url, &answer));
     }
@@ -356,6 +387,32 @@ mod tests {
             assert_eq!(request.body.as_deref(), body, "{value}");
             assert_eq!(request.method, "POST");
         }
+    }
+
+    #[test]
+    fn a_body_that_is_not_what_the_headers_say_is_reported() {
+        let answer = |headers: &[(&str, &str)], body: &str| {
+            let mut answer = Response::assumed(200, body.to_owned());
+            let pairs = headers.iter();
+            answer.headers = pairs
+                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+                .collect();
+            answer
+        };
+        let json = ("content-type", "application/problem+json; charset=utf-8");
+        let marked = answer(&[json], "\u{feff}{\"a\":1}");
+        assert_eq!(unusable(&marked), None);
+        assert_eq!(Answer::from(marked).json, json!({ "a": 1 }));
+        assert_eq!(unusable(&answer(&[json], "")), None);
+        let cut = answer(&[json], "{\"a\":");
+        assert!(unusable(&cut).unwrap().contains("announced as JSON"));
+        assert_eq!(Answer::from(cut).json, Value::Null);
+        let packed = answer(&[json, ("content-encoding", "gzip")], "\u{fffd}");
+        assert!(unusable(&packed).unwrap().contains("(gzip)"));
+        assert_eq!(
+            unusable(&answer(&[("content-type", "text/html")], "<p>")),
+            None
+        );
     }
 
     #[test]
