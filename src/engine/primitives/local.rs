@@ -82,7 +82,11 @@ pub mod api {
     /// A name without a value is an error, and so is `()`. Maps and arrays are
     /// written as JSON. Nothing is escaped: the filter `sh` quotes a value for a
     /// shell, as in `{{ path | sh }}`; the filter `e` escapes it for HTML, also
-    /// in a file whose name ends in .html.
+    /// in a file whose name ends in .html. These filters of Jinja2 exist: abs, attr,
+    /// batch, bool, chain, count, default, e, escape, first, float, format, int, items,
+    /// join, last, length, lines, list, lower, map, max, min, reject, round, select,
+    /// slice, sort, split, string, sum, title, tojson, trim, upper, zip. Values have no
+    /// methods: write `{{ name|upper }}`, not `{{ name.upper() }}`.
     ///
     /// Throws `not_found` if the file does not exist, `denied` if its
     /// permissions do not allow reading, and `invalid_option` with line and

@@ -43,11 +43,23 @@ fn environment() -> Result<Environment<'static>> {
     // minijinja's own filters turn an undefined name into an empty text.
     environment.add_filter("e", html);
     environment.add_filter("escape", html);
+    // As playbooks and JSON write the values, and as Jinja2 does.
+    environment.add_filter("join", joined);
+    environment.add_filter("string", |value: minijinja::Value| text_of(&value));
+    environment.add_filter("tojson", json_of);
     environment.add_filter("sh", |value: minijinja::Value| {
         text_of(&value).map(|text| shell_words::quote(&text).into_owned())
     });
     Ok(environment)
 }
+
+/// The filters of templates, for hints.
+const FILTERS: [&str; 38] = [
+    "abs", "attr", "batch", "bool", "chain", "count", "d", "default", "e", "escape", "first",
+    "float", "format", "int", "items", "join", "last", "length", "lines", "list", "lower", "map",
+    "max", "min", "reject", "round", "select", "sh", "slice", "sort", "split", "string", "sum",
+    "title", "tojson", "trim", "upper", "zip",
+];
 
 /// The result of a filter.
 type Filtered<T> = std::result::Result<T, minijinja::Error>;
@@ -192,7 +204,12 @@ impl Filling<'_> {
                 }
                 self.at(offset, &what).hint(SYNTAX)
             }
-            ErrorKind::UnknownFilter | ErrorKind::UnknownFunction | ErrorKind::UnknownTest => self
+            ErrorKind::UnknownFilter => self.at(offset, &what).hint(filters(source)),
+            ErrorKind::UnknownMethod => self.at(offset, &what).hint(
+                "values have no methods: use a filter, as in `{{ name|upper }}` and `{% for key, \
+                 value in map|items %}`",
+            ),
+            ErrorKind::UnknownFunction | ErrorKind::UnknownTest => self
                 .at(offset, &what)
                 .hint("see `autorun docs render` for the syntax of templates"),
             ErrorKind::TemplateNotFound => self
@@ -209,6 +226,15 @@ impl Filling<'_> {
     fn undefined(&self, offset: usize, source: &str) -> Error {
         let (offset, source) = self.before_filter(offset).unwrap_or((offset, source));
         let is_path = |c: char| c.is_alphanumeric() || "_.".contains(c);
+        // The range may begin within a path, such as `.b` of `a.b`.
+        let end = offset + source.len();
+        let before = &self.template[..offset];
+        let offset = if source.starts_with('.') {
+            before.trim_end_matches(is_path).len()
+        } else {
+            offset
+        };
+        let source = &self.template[offset..end];
         let path = &source[..source.find(|c| !is_path(c)).unwrap_or(source.len())];
         let mut values = self.values;
         let mut missing = None;
@@ -282,6 +308,40 @@ impl Filling<'_> {
         }
         open.pop()
     }
+}
+
+/// Returns the hint for a filter that does not exist.
+fn filters(name: &str) -> String {
+    match text::nearest(name, FILTERS) {
+        Some(near) => format!("did you mean the filter `{near}`?"),
+        None => format!("the filters are {}", FILTERS.join(", ")),
+    }
+}
+
+/// Joins the items of a list.
+fn joined(list: &minijinja::Value, separator: Option<String>) -> Filtered<String> {
+    let items = list.try_iter()?.map(|item| text_of(&item));
+    let items = items.collect::<Filtered<Vec<_>>>()?;
+    Ok(items.join(&separator.unwrap_or_default()))
+}
+
+/// Returns a value as JSON that can be part of a script in a page, as in Jinja2.
+fn json_of(value: &minijinja::Value) -> Filtered<String> {
+    let text = serde_json::to_string(value).map_err(|e| {
+        minijinja::Error::new(
+            ErrorKind::BadSerialization,
+            format!("it cannot be written as JSON: {e}"),
+        )
+    })?;
+    let safe = [
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("'", "\\u0027"),
+    ];
+    Ok(safe
+        .into_iter()
+        .fold(text, |text, (c, code)| text.replace(c, code)))
 }
 
 /// The hint about a syntax error.
@@ -361,6 +421,16 @@ mod tests {
             filled("{{ x | e }}{{ x | sh }}", &json!({ "x": true })),
             "truetrue"
         );
+        let x = json!({ "x": [true, 1, "<'>"] });
+        assert_eq!(filled("{{ x | join('-') }}", &x), "true-1-<'>");
+        assert_eq!(
+            filled("{{ x | join }} {{ x[0] | string }}", &x),
+            "true1<'> true"
+        );
+        assert_eq!(
+            filled("{{ x | tojson }}", &x),
+            "[true,1,\"\\u003c\\u0027\\u003e\"]"
+        );
         let error = fill("t", "a\n {{ x }}", &json!({ "x": null })).unwrap_err();
         assert!(
             error
@@ -397,97 +467,120 @@ mod tests {
         );
     }
 
+    /// Wrong templates, the line and the column of the fault, and parts of the message
+    /// and of the hint.
+    const WRONG: &[(&str, (usize, usize), &str, &str)] = &[
+        (
+            "a\n{{ nmae }}",
+            (2, 4),
+            "`nmae` has no value",
+            "mean `name`,",
+        ),
+        ("a\n{{ nmae | e }}", (2, 4), "has no value", "mean `name`,"),
+        ("a\n{{ nmae | sh }}", (2, 4), "has no value", "mean `name`,"),
+        (
+            "a {{ server.pi }}",
+            (1, 6),
+            "`server.pi` has no value",
+            "mean `ip`,",
+        ),
+        (
+            "{{ color }}",
+            (1, 4),
+            "`color` has no value",
+            "given name, server, list",
+        ),
+        (
+            "{% for x in list %}{{ x.no }}{% endfor %}",
+            (1, 23),
+            "`x.no` has no value",
+            "",
+        ),
+        (
+            "a\n {# b\nc",
+            (2, 2),
+            "comment that begins here has no end",
+            "`#}`",
+        ),
+        ("echo ${#x}\n", (1, 6), "begins a comment", "{% raw %}"),
+        ("echo ${#x} #}\n", (1, 6), "begins a comment", "{% raw %}"),
+        (
+            "a {% raw %} b",
+            (1, 3),
+            "block that begins here has no end",
+            "{% endraw %}",
+        ),
+        (
+            "{% if name %}\nb\n",
+            (1, 1),
+            "block that begins here has no end",
+            "{% endif %}",
+        ),
+        (
+            "{% if name %}\n {% for x in list %}\nb\n{% endif %}",
+            (2, 2),
+            "",
+            "{% endfor %}",
+        ),
+        ("a {{ name \n b", (1, 3), "`{{` has no `}}`", "{% raw %}"),
+        ("date +{%H", (1, 7), "`{%` has no `%}`", "{% raw %}"),
+        (
+            "docker inspect -f '{{.State}}'",
+            (1, 22),
+            "unexpected",
+            "{% raw %}",
+        ),
+        (
+            "-f '{{json .State}}'",
+            (1, 7),
+            "`json` has no value",
+            "{% raw %}",
+        ),
+        ("{{ name[5] }}", (1, 4), "`name[5]` has no value", ""),
+        ("{{ map.a.b.c }}", (1, 4), "`map.a` has no value", ""),
+        (
+            "{{ name.upper() }}",
+            (1, 4),
+            "no method",
+            "{{ name|upper }}",
+        ),
+        (
+            "{{ name|tojsn }}",
+            (1, 9),
+            "filter tojsn",
+            "the filter `tojson`",
+        ),
+        (
+            "{{ name|qqqq }}",
+            (1, 9),
+            "filter qqqq",
+            "the filters are abs",
+        ),
+        (
+            "printf '{%s}%}'",
+            (1, 11),
+            "unknown statement s",
+            "{% raw %}",
+        ),
+        (
+            "{{ name | uper }}",
+            (1, 11),
+            "filter uper is unknown",
+            "docs render",
+        ),
+        (
+            "{% include \"b\" %}",
+            (1, 4),
+            "cannot include another file",
+            "as a value",
+        ),
+        ("{% for x in name.no.no %}{% endfor %}", (1, 17), "", ""),
+    ];
+
     #[test]
     fn an_error_has_its_place_and_a_hint() {
         let values = json!({ "name": "web", "server": { "ip": "x" }, "list": [{ "id": 1 }] });
-        for (template, place, what, hint) in [
-            (
-                "a\n{{ nmae }}",
-                (2, 4),
-                "`nmae` has no value",
-                "mean `name`,",
-            ),
-            ("a\n{{ nmae | e }}", (2, 4), "has no value", "mean `name`,"),
-            ("a\n{{ nmae | sh }}", (2, 4), "has no value", "mean `name`,"),
-            (
-                "a {{ server.pi }}",
-                (1, 6),
-                "`server.pi` has no value",
-                "mean `ip`,",
-            ),
-            (
-                "{{ color }}",
-                (1, 4),
-                "`color` has no value",
-                "given name, server, list",
-            ),
-            (
-                "{% for x in list %}{{ x.no }}{% endfor %}",
-                (1, 23),
-                "`x.no` has no value",
-                "",
-            ),
-            (
-                "a\n {# b\nc",
-                (2, 2),
-                "comment that begins here has no end",
-                "`#}`",
-            ),
-            ("echo ${#x}\n", (1, 6), "begins a comment", "{% raw %}"),
-            ("echo ${#x} #}\n", (1, 6), "begins a comment", "{% raw %}"),
-            (
-                "a {% raw %} b",
-                (1, 3),
-                "block that begins here has no end",
-                "{% endraw %}",
-            ),
-            (
-                "{% if name %}\nb\n",
-                (1, 1),
-                "block that begins here has no end",
-                "{% endif %}",
-            ),
-            (
-                "{% if name %}\n {% for x in list %}\nb\n{% endif %}",
-                (2, 2),
-                "",
-                "{% endfor %}",
-            ),
-            ("a {{ name \n b", (1, 3), "`{{` has no `}}`", "{% raw %}"),
-            ("date +{%H", (1, 7), "`{%` has no `%}`", "{% raw %}"),
-            (
-                "docker inspect -f '{{.State}}'",
-                (1, 22),
-                "unexpected",
-                "{% raw %}",
-            ),
-            (
-                "-f '{{json .State}}'",
-                (1, 7),
-                "`json` has no value",
-                "{% raw %}",
-            ),
-            ("{{ name[5] }}", (1, 4), "`name[5]` has no value", ""),
-            (
-                "printf '{%s}%}'",
-                (1, 11),
-                "unknown statement s",
-                "{% raw %}",
-            ),
-            (
-                "{{ name | uper }}",
-                (1, 11),
-                "filter uper is unknown",
-                "docs render",
-            ),
-            (
-                "{% include \"b\" %}",
-                (1, 4),
-                "cannot include another file",
-                "as a value",
-            ),
-            ("{% for x in name.no.no %}{% endfor %}", (1, 17), "", ""),
-        ] {
+        for (template, place, what, hint) in WRONG {
             let error = fill("t.sh", template, &values).unwrap_err();
             let seen = (&error.detail["line"], &error.detail["column"]);
             assert_eq!(
