@@ -14,10 +14,11 @@ use super::cloud;
 use super::output::{complain, fitted};
 #[cfg(feature = "local-cloud")]
 use super::plan;
+use super::settings::shown;
 use super::{
     check, config, destroy, docs, ledger, lsp, man, new, policy, resume, run, runs, show, ssh,
 };
-use crate::error::exit;
+use crate::error::{Error, exit};
 
 /// Runs the command that this process's arguments name.
 #[must_use]
@@ -37,13 +38,19 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(arguments: impl Iterator<Item = OsString>) -> u8 {
-    let words: Vec<OsString> = arguments.collect();
+    let mut words: Vec<OsString> = arguments.collect();
+    if let Err(error) = change_directory(&mut words) {
+        complain(&fitted(&format!("error: {error:#}")));
+        return exit::USAGE;
+    }
     let cli = match Cli::try_parse_from(with_command(words.clone())) {
         Ok(cli) => cli,
         Err(error) => {
             // clap returns help and version as errors; they go to stdout.
             let _ = error.print();
-            let hint = interpreter_hint(&words).or_else(|| habit_hint(&error));
+            let hint = interpreter_hint(&words)
+                .or_else(|| order_hint(&words))
+                .or_else(|| habit_hint(&error));
             if let Some(hint) = hint {
                 complain(&fitted(&hint));
             }
@@ -104,6 +111,7 @@ fn habit_hint(error: &clap::Error) -> Option<String> {
     };
     let hint = match unknown.as_str() {
         "--dry-run" | "--check" => "`autorun plan PLAYBOOK` shows what a run would do",
+        "-C" | "--directory" => "write it before the command, as in `autorun -C DIR check ..`",
         "--local" => "leave it out: only a run and its plan choose a cloud",
         name if Path::new(name).extension().is_some_and(|end| end == "rhai") => {
             "name one playbook, after autorun or its command"
@@ -111,6 +119,48 @@ fn habit_hint(error: &clap::Error) -> Option<String> {
         _ => return None,
     };
     Some(format!("hint: {hint}"))
+}
+
+/// Returns a hint if a command follows an option, so that it was taken for a playbook.
+fn order_hint(words: &[OsString]) -> Option<String> {
+    let (options, rest): (Vec<_>, Vec<_>) = words
+        .iter()
+        .skip(1)
+        .partition(|word| word.as_encoded_bytes().starts_with(b"-"));
+    let begins_with_option = words.get(1) == options.first().copied() && !options.is_empty();
+    let command = rest.first()?;
+    let is_command = is_word(command) && Cli::command().find_subcommand(command).is_some();
+    (begins_with_option && is_command).then(|| {
+        format!(
+            "hint: write the command first, as in `autorun {} ..`: after an option, a word is \
+             the playbook of a run",
+            command.display()
+        )
+    })
+}
+
+/// Changes to the directories that precede everything else, as `-C` of git and make does.
+/// Each one starts at the one before.
+fn change_directory(words: &mut Vec<OsString>) -> anyhow::Result<()> {
+    while let Some(option) = words.get(1).and_then(|word| word.to_str()) {
+        let attached = option
+            .strip_prefix("--directory=")
+            .or_else(|| option.strip_prefix("-C").filter(|rest| !rest.is_empty()))
+            .map(OsString::from);
+        let (directory, count) = match (attached, option) {
+            (Some(directory), _) => (directory, 1),
+            (None, "-C" | "--directory") => match words.get(2) {
+                Some(directory) => (directory.clone(), 2),
+                None => break,
+            },
+            _ => break,
+        };
+        let directory = Path::new(&directory);
+        std::env::set_current_dir(directory)
+            .map_err(|e| shown(&Error::io("change to", directory, &e)))?;
+        words.drain(1..=count);
+    }
+    Ok(())
 }
 
 /// Inserts `run` if the arguments do not begin with a command, unless the first

@@ -1,8 +1,6 @@
 //! The checked inputs of a run or a plan.
 
-use std::path::Path;
-
-use anyhow::Context as _;
+use std::path::{Path, PathBuf};
 
 use super::args::{OrNone, RunArgs, nearest_command};
 use super::config::Settings;
@@ -10,7 +8,7 @@ use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
 use super::notify::Webhook;
 use super::settings::{reporter, shown};
 use super::variables::{Given, Settled};
-use crate::error::{Error, exit};
+use crate::error::{Error, ErrorKind, exit};
 use crate::ledger::{About, Run};
 use crate::playbook::{self, Playbook};
 use crate::report::Reporter;
@@ -43,7 +41,7 @@ pub(super) fn prepare(arguments: &mut RunArgs) -> anyhow::Result<Inputs> {
     settings.complete_run(arguments);
     let webhook = settings.webhook(arguments.notify.as_deref())?;
     let ttl = arguments.ttl.and_then(OrNone::into_option);
-    let directory = std::env::current_dir().context("the current directory is gone")?;
+    let directory = current_directory()?;
     let about = About {
         playbook: playbook::name_of(&arguments.playbook),
         tags: arguments.tag.iter().cloned().collect(),
@@ -82,6 +80,17 @@ pub(super) fn prepare(arguments: &mut RunArgs) -> anyhow::Result<Inputs> {
         report,
         webhook,
     })))
+}
+
+/// Returns the current directory, which a run records.
+pub(super) fn current_directory() -> anyhow::Result<PathBuf> {
+    std::env::current_dir().map_err(|_| {
+        let gone = Error::new(
+            ErrorKind::NotFound,
+            "the current directory has been removed",
+        );
+        shown(&gone.hint("change to another one: `cd ~`"))
+    })
 }
 
 /// Checks that the playbook exists. Suggests a command if its name is similar.

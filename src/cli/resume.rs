@@ -11,6 +11,7 @@ use super::attempt::Attempt;
 use super::config::Settings;
 use super::inputs::{ask_for_secrets, environment, load, read_files, settle};
 use super::notify::post_of_ended_runs;
+use super::prepared::current_directory;
 use super::settings::{reporter, shown};
 use super::shared::shared_store;
 #[cfg(feature = "local-cloud")]
@@ -39,7 +40,7 @@ pub(super) fn resume(mut arguments: ResumeArgs) -> anyhow::Result<u8> {
     let report = reporter(&arguments.report, &run.id)?;
     post_of_ended_runs(&store, |warning| report.warn(warning));
     let files = read_files(&arguments.vars)?;
-    let called_in = std::env::current_dir().context("the current directory is gone")?;
+    let called_in = current_directory()?;
     std::env::set_current_dir(&directory).with_context(|| {
         format!(
             "cannot change to {}, where the run was started: restore it, because relative paths \

@@ -14,7 +14,11 @@ use super::scan::Scan;
 use super::source_file::SourceFile;
 use super::{check, imports, strange};
 use crate::error::{Error, ErrorKind, Place};
+use crate::report::text;
 use crate::script::understand;
+
+/// How many characters of a `#!` line a hint shows.
+const LONGEST_LINE: usize = 40;
 
 /// Errors of loading, and the data to report them.
 #[derive(Debug)]
@@ -120,7 +124,14 @@ impl Loader<'_> {
                 let raised = EvalAltResult::from(error);
                 let known = understand(&raised, name).error;
                 let known = check::explain(self.engine, text, &raised, known);
-                Err(placed(rule, check::explain_syntax(&scan, &kind, at, known)))
+                let (at, error) = check::explain_syntax(&scan, &kind, at, known);
+                let error = match of_another_program(text) {
+                    Some(line) => error.hint(format!(
+                        "the first line, `{line}`, says that another program runs this file"
+                    )),
+                    None => error,
+                };
+                Err(placed(rule, (at, error)))
             }
         }
     }
@@ -134,6 +145,13 @@ fn without_interpreter(text: &str) -> &str {
     } else {
         text
     }
+}
+
+/// Returns the first line of a file if it names another program to run the file.
+fn of_another_program(text: &str) -> Option<String> {
+    let line = text.lines().next()?;
+    let is_foreign = line.starts_with("#!") && !line.contains("autorun");
+    is_foreign.then(|| text::harmless(&line.chars().take(LONGEST_LINE).collect::<String>()))
 }
 
 /// Sets the place of an error to the import statement that caused it.

@@ -383,6 +383,28 @@ fn words_that_are_only_reserved_elsewhere_are_names() {
 }
 
 #[test]
+fn a_word_that_only_a_function_cannot_have_as_name_is_reported() {
+    let (message, place, hint) = fault("fn default(a) { a }");
+    assert!(
+        message.contains("`default` is a reserved word"),
+        "{message}"
+    );
+    assert_eq!(place, (1, 4));
+    assert!(hint.contains("`default_`"), "{hint}");
+}
+
+#[test]
+fn a_file_of_another_program_is_reported_as_one() {
+    let (_, _, hint) = fault("#!/bin/bash\nset -e\necho hi\n");
+    assert!(
+        hint.contains("`#!/bin/bash`, says that another program"),
+        "{hint}"
+    );
+    let deep = format!("let a = 1{};", " + 1".repeat(300));
+    assert!(fault(&deep).2.contains("divide it"));
+}
+
+#[test]
 fn strange_characters_are_reported_where_they_are() {
     check(&[
         ("let a = 1;\nlet\u{a0}b = 2;", (2, 4), "U+00A0", "a space"),

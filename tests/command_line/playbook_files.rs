@@ -228,6 +228,41 @@ fn a_run_from_standard_input_is_resumed_with_the_same_text() {
 }
 
 #[test]
+fn a_directory_before_a_command_is_changed_to_first() {
+    let autorun = Autorun::new();
+    let home = autorun.home.path();
+    write(home, "a/b/p.rhai", "print(\"here\");\n");
+    for (line, printed) in [
+        ("autorun -C a/b p.rhai", "here\n"),
+        ("autorun -C a -C b p.rhai", "here\n"),
+        ("autorun -Ca --directory=b run p.rhai", "here\n"),
+        ("autorun -C a/b check p.rhai", "1 file: no mistakes found\n"),
+    ] {
+        let ended = shell(&autorun, home, line).exits(0);
+        assert_eq!(ended.stdout, printed, "{line}");
+    }
+    let missing = shell(&autorun, home, "autorun -C nosuch check p.rhai").exits(2);
+    assert!(
+        missing.stderr.contains("cannot change to `nosuch`"),
+        "{}",
+        missing.stderr
+    );
+    let late = shell(&autorun, home, "autorun check -C a/b p.rhai").exits(2);
+    assert!(
+        late.stderr.contains("write it before the command"),
+        "{}",
+        late.stderr
+    );
+    let order = shell(&autorun, home, "autorun -v check a/b/p.rhai").exits(2);
+    let hint = "write the command first, as in `autorun check ..`";
+    assert!(order.stderr.contains(hint), "{}", order.stderr);
+    let gone = "mkdir gone && cd gone && rmdir ../gone && autorun ../a/b/p.rhai";
+    let gone = shell(&autorun, home, gone).exits(2);
+    let why = "the current directory has been removed";
+    assert!(gone.stderr.contains(why), "{}", gone.stderr);
+}
+
+#[test]
 fn the_files_of_a_playbook_are_found_from_any_directory() {
     let autorun = Autorun::new();
     let home = autorun.home.path().canonicalize().unwrap();

@@ -19,6 +19,14 @@ use crate::support::{Autorun, Ended, HOST, Lab, at_terminal, conversation, root}
 const TRIED: &[(&str, &str)] = &[
     ("autorun check", "not tried: the golden tests call it"),
     (
+        "autorun -C DIR check ..",
+        "not tried: playbook_files.rs changes the directory first",
+    ),
+    (
+        "autorun {} ..",
+        "not tried: playbook_files.rs writes the command first",
+    ),
+    (
         "autorun --local {file}",
         "not tried: check.rs runs a new playbook",
     ),

@@ -4,6 +4,7 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::string::FromUtf8Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -30,12 +31,33 @@ pub(super) fn read_file(name: &str, file: &Path, directory: &Path) -> Result<Str
             ))
             .hint("pass `@-` for one variable only, and `@FILE` for the others"));
         }
-        std::io::read_to_string(std::io::stdin())
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        std::fs::read_to_string(directory.join(file))
+        std::fs::read(directory.join(file))
     };
-    let content = read.map_err(|e| Error::io(&attempt, file, &e))?;
+    let bytes = read.map_err(|e| Error::io(&attempt, file, &e))?;
+    let content = String::from_utf8(bytes).map_err(|e| not_text(&attempt, file, &e))?;
     Ok(without_newline(&content))
+}
+
+/// Creates the error for a file in another encoding. It does not show the bytes, which
+/// may be a secret.
+fn not_text(attempt: &str, file: &Path, error: &FromUtf8Error) -> Error {
+    let (name, bytes) = (file.display(), error.as_bytes());
+    let before = &bytes[..error.utf8_error().valid_up_to()];
+    let line = before.split(|byte| *byte == b'\n').count();
+    let is_utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let (why, from) = if is_utf16 {
+        ("it is UTF-16 text".to_owned(), "UTF-16")
+    } else {
+        (format!("line {line} is not UTF-8 text"), "LATIN1")
+    };
+    let message = format!("cannot {attempt} `{name}`: {why}");
+    Error::invalid(message).hint(format!(
+        "save the file as UTF-8, for example: `iconv -f {from} -t UTF-8 {}`",
+        shell_words::quote(&file.to_string_lossy())
+    ))
 }
 
 /// Runs a shell command and returns its output, without the final newline.

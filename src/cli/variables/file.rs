@@ -36,13 +36,15 @@ pub(in crate::cli) fn read_file(path: &Path) -> Result<Vec<InFile>> {
         let place = place_of(path, &String::from_utf8_lossy(before));
         unreadable("it is not UTF-8 text", place)
     })?;
+    // PowerShell and editors of Windows begin files with it.
+    let content = content.trim_start_matches('\u{feff}');
     let is_json = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("json"));
     let values = if is_json {
-        read_json(path, &content)?
+        read_json(path, content)?
     } else {
-        read_toml(path, &content)?
+        read_toml(path, content)?
     };
     let in_file = values.into_iter().map(|(at, name, value)| InFile {
         name,

@@ -48,7 +48,15 @@ impl Origin<'_> {
         on_stderr: impl FnOnce(String),
     ) -> Result<Value> {
         match self {
-            Self::Literal(text) | Self::Text(text) => parse(d, text),
+            Self::Literal(text) => parse(d, text),
+            Self::Text(text) => parse(d, text).map_err(|error| {
+                error.while_doing(&format!("AUTORUN_VAR_{} in the environment", d.name))
+            }),
+            Self::File(file) if file.as_os_str().is_empty() => Err(Error::invalid(format!(
+                "variable `{}`: `@` is followed by no file",
+                d.name
+            ))
+            .hint("write `@@` for a text that begins with `@`")),
             Self::File(file) => {
                 let text = read_value(&d.name, file, directory)?;
                 parse_text(d, &text, Some(file))

@@ -71,6 +71,10 @@ pub(in crate::playbook) fn explain(
         ParseErrorType::MissingToken(token, _) if token == ":" && scan.is_at(at, "=") => {
             (at, error.hint("write `name: value` in a map"))
         }
+        ParseErrorType::ExprTooDeep => {
+            let hint = "divide it: assign parts of it to variables first";
+            (at, error.hint(hint))
+        }
         ParseErrorType::BadInput(LexError::MalformedEscapeSequence(_)) => {
             let hint = "write `\\\\` for a backslash, or the text in backticks";
             (at, error.hint(hint))
@@ -161,6 +165,8 @@ fn reserved(scan: &Scan, kind: &ParseErrorType, at: usize) -> Option<String> {
         // The engine does not have it: code is checked before the run.
         _ if word == "eval" => Some(word),
         _ if is_keyword && word != "_" && (wants_name || is_name) => Some(word),
+        // Words that are reserved as names of functions only, such as `default`.
+        ParseErrorType::FnMissingName if word.starts_with(char::is_alphabetic) => Some(word),
         _ => None,
     }
 }
