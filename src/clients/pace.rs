@@ -152,6 +152,16 @@ impl Pace {
         )
     }
 
+    /// Returns the error for a wait whose last attempt failed at its deadline. What earlier
+    /// attempts saw explains more than that.
+    #[must_use]
+    pub fn timeout_after(&mut self, error: &Error) -> Error {
+        if self.state.is_empty() {
+            self.state = error.to_string();
+        }
+        self.timeout()
+    }
+
     /// Reports the wait: to the debug log when its state changes, and to the
     /// user every [`HEARTBEAT`].
     fn report_state(&mut self, state: &str) {

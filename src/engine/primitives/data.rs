@@ -109,6 +109,8 @@ pub mod api {
 }
 
 fn parse_json(text: &str) -> Result<Value> {
+    // Editors of Windows begin files with it.
+    let text = text.trim_start_matches('\u{feff}');
     serde_json::from_str(text).map_err(|e| Error::invalid(format!("invalid JSON: {e}")))
 }
 

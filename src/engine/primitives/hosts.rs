@@ -127,7 +127,7 @@ pub(super) async fn host(
         }
         cx.clients.ssh().configured(host).await?
     } else {
-        let host = adjusted(cx, named(cx, address)?, options)?;
+        let host = adjusted(cx, with_address(cx, address).await?, options)?;
         instance_with(cx, host, via.is_some(), config.as_ref()).await?
     };
     if let Some(via) = via {
@@ -347,10 +347,16 @@ pub(super) async fn target(cx: &Context, value: &Dynamic) -> Result<Host> {
     }
 }
 
-/// Returns the host that a value names. If the instance had no address when its
-/// map was returned, the address is looked up.
+/// Returns the host that a value names, with the ssh configuration.
 pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
-    let host = match named(cx, value) {
+    let host = with_address(cx, value).await?;
+    configured(cx, value, host).await
+}
+
+/// Returns the host that a value names. If the value is an instance id, or the instance
+/// had no address when its map was returned, the address is looked up.
+async fn with_address(cx: &Context, value: &Dynamic) -> Result<Host> {
+    match named(cx, value) {
         Err(error) if error.kind == ErrorKind::NotFound => {
             let server = ServerRef::from_value(cx, value)?;
             let ids = [server.id.clone()];
@@ -358,8 +364,7 @@ pub(super) async fn located(cx: &Context, value: &Dynamic) -> Result<Host> {
             instance_host(&server.with_user(cx, &seen[0]).await, &seen[0])
         }
         named => named,
-    };
-    configured(cx, value, host?).await
+    }
 }
 
 /// Applies the ssh configuration to the host that a value names. The map that

@@ -10,6 +10,7 @@ use super::host_keys::Compared;
 use super::hosts::{know_keys, reached};
 use super::reboots;
 use super::rehearsed::is_outside;
+use super::remote::first_line;
 use super::servers::{Server, ServerRef, described, instance_host, not_running, stuck};
 use super::user_data::{self, Ended};
 use super::user_data_reasons::Reasons;
@@ -349,7 +350,7 @@ async fn answers(cx: &Context, host: &Host, id: &str, pace: &mut Pace) -> Result
                 if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
                     return Err(e);
                 }
-                pace.pause("the login is refused").await?;
+                pace.pause(&first_line(&e)).await?;
             }
             Err(e) if e.kind.retryable() => {
                 if pace.is_due() {

@@ -33,6 +33,9 @@ const KEY_ARRIVES: Duration = Duration::from_secs(30);
 /// Limit for one attempt to connect while waiting for a port.
 const ONE_TRY: Duration = Duration::from_secs(5);
 
+/// How long the last attempt of a wait for a login may take at least.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+
 /// How many lines of a failed command's output the error shows.
 const SHOWN_LINES: usize = 15;
 
@@ -281,6 +284,15 @@ async fn ssh_exec(
              `stdin`, as in ssh_exec(server, \"..\", #{ env: #{ PASSWORD: password } })",
         )
     })?;
+    let cwd = options.cwd.as_deref().map(|cwd| ("option `cwd`", cwd));
+    for (what, text) in [Some(("argument `command`", command)), cwd]
+        .into_iter()
+        .flatten()
+    {
+        if text.contains('\0') {
+            return Err(Error::invalid(format!("{what}: it contains a NUL byte")));
+        }
+    }
     for (name, value) in &options.env {
         check_env(name, value)?;
     }
@@ -356,7 +368,11 @@ async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Re
                 Ran::Refused(error) => Err(error),
             }
         };
-        match tried.await {
+        // What an earlier attempt saw explains more than that the time is over.
+        let Ok(tried) = tokio::time::timeout(pace.left().max(LAST_LOOK), tried).await else {
+            return Err(pace.timeout());
+        };
+        match tried {
             Ok(Some((host, state))) => {
                 if reboots::settled(cx, &host, &state, &mut pace).await? {
                     return Ok(());
@@ -369,12 +385,25 @@ async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Re
                 if pace.elapsed().saturating_sub(since) > KEY_ARRIVES {
                     return Err(e);
                 }
-                pace.pause("the login is refused").await?;
+                pace.pause(&first_line(&e)).await?;
+            }
+            Err(e) if e.kind.retryable() && pace.left().is_zero() => {
+                return Err(pace.timeout_after(&e));
             }
             Err(e) if e.kind.retryable() => after_outage(&mut pace, &e).await?,
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Returns the first line of an error, to be shown as the state of a wait.
+pub(super) fn first_line(error: &Error) -> String {
+    error
+        .to_string()
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 async fn wait_for_port(
@@ -487,7 +516,8 @@ async fn run_on(
                  this name"
             )),
             Some(cwd) if finished.no_directory => error.hint(format!(
-                "check that the directory `{cwd}` (`cwd`) exists on the host"
+                "check that the directory `{cwd}` (`cwd`) exists on the host, and that the \
+                 user may enter it"
             )),
             _ => error,
         });
