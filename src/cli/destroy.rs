@@ -49,38 +49,9 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
     // Before this, a signal ends the process.
     let cancel = watch_signals(&runtime)?;
     let opened = runtime.block_on(open(&arguments, &store, chosen, &cancel))?;
-    let mut plans = Vec::new();
-    let mut all_gone = true;
-    for (run, report, ledger) in opened {
-        let ledger = match ledger {
-            Ok(ledger) => ledger,
-            Err(stopped) if stopped.kind == ErrorKind::Cancelled => {
-                report.warn("interrupted; nothing was removed");
-                return Ok(exit::INTERRUPTED);
-            }
-            // Another machine works on it.
-            Err(busy) if arguments.all && busy.kind == ErrorKind::AlreadyExists => {
-                report.info(format!("skipped: {busy}"));
-                continue;
-            }
-            // The others are removed nevertheless.
-            Err(error) if arguments.all => {
-                report.warn(format!("{:#}", shown(&error)));
-                all_gone = false;
-                continue;
-            }
-            Err(error) => return Err(shown(&error)),
-        };
-        if possibly_up(&ledger).is_empty() {
-            report.info(format!("run {}: nothing to remove", run.id));
-        } else {
-            plans.push(DestroyPlan {
-                run,
-                ledger,
-                report,
-            });
-        }
-    }
+    let Some((plans, mut all_gone)) = planned(opened, arguments.all)? else {
+        return Ok(exit::INTERRUPTED);
+    };
     if plans.is_empty() {
         return Ok(if all_gone {
             exit::DONE
@@ -143,6 +114,44 @@ pub(super) fn destroy(mut arguments: DestroyArgs) -> anyhow::Result<u8> {
     })
 }
 
+/// Returns the removals of the runs that are locked, and whether the others need none.
+/// Returns `None` if the wait for a lock was interrupted.
+fn planned(opened: Vec<Opened>, all: bool) -> anyhow::Result<Option<(Vec<DestroyPlan>, bool)>> {
+    let mut plans = Vec::new();
+    let mut all_gone = true;
+    for (run, report, ledger) in opened {
+        let ledger = match ledger {
+            Ok(ledger) => ledger,
+            Err(stopped) if stopped.kind == ErrorKind::Cancelled => {
+                report.warn("interrupted; nothing was removed");
+                return Ok(None);
+            }
+            // Another machine works on it.
+            Err(busy) if all && busy.kind == ErrorKind::AlreadyExists => {
+                report.info(format!("skipped: {busy}"));
+                continue;
+            }
+            // The others are removed nevertheless.
+            Err(error) if all => {
+                report.warn(format!("{:#}", shown(&error)));
+                all_gone = false;
+                continue;
+            }
+            Err(error) => return Err(shown(&error)),
+        };
+        if possibly_up(&ledger).is_empty() {
+            report.info(format!("run {}: nothing to remove", run.id));
+        } else {
+            plans.push(DestroyPlan {
+                run,
+                ledger,
+                report,
+            });
+        }
+    }
+    Ok(Some((plans, all_gone)))
+}
+
 /// Returns the runs that the arguments select, newest first.
 fn chosen(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     if !arguments.all {
@@ -179,6 +188,9 @@ fn chosen(arguments: &DestroyArgs, store: &Store) -> anyhow::Result<Vec<Run>> {
     Ok(ended)
 }
 
+/// A run, and its ledger if it could be locked.
+type Opened = (Run, Reporter, Result<Ledger>);
+
 /// Locks the runs and reads their records, all at the same time: each may have to wait
 /// for another machine that has died.
 async fn open(
@@ -186,7 +198,7 @@ async fn open(
     store: &Store,
     runs: Vec<Run>,
     cancel: &CancellationToken,
-) -> anyhow::Result<Vec<(Run, Reporter, Result<Ledger>)>> {
+) -> anyhow::Result<Vec<Opened>> {
     if let Some(shared) = store.shared() {
         shared.stop_with(cancel.clone());
     }

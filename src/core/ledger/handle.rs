@@ -134,7 +134,6 @@ impl Ledger {
     }
 
     /// Returns [`Self::may_act`] for others, who do not keep the run locked.
-    #[must_use]
     pub fn check_of_lease(&self) -> impl Fn() -> Result<()> + Send + Sync + 'static {
         let journal = self.journal.as_ref().map(Arc::downgrade);
         move || {

@@ -113,7 +113,7 @@ fn fill(call: &mut Call<'_>, wanted: &Wanted, spot: bool, fleet: &mut InstantFle
     let (mut missing, order) = if spot {
         (wanted.demand.spot, wanted.spot_order)
     } else {
-        (wanted.demand.on_demand, wanted.on_demand_order)
+        (wanted.demand.regular, wanted.on_demand_order)
     };
     let mut choices = wanted.choices.clone();
     if order == Order::ByPriority {

@@ -40,7 +40,7 @@ impl View {
     }
 
     fn wanted(&self) -> u32 {
-        self.fleet.demand.on_demand + self.fleet.demand.spot
+        self.fleet.demand.regular + self.fleet.demand.spot
     }
 
     fn activity(&self) -> &'static str {
@@ -113,7 +113,7 @@ fn write(xml: &mut Xml, view: &View) {
     });
     xml.node("targetCapacitySpecification", |xml| {
         xml.text("totalTargetCapacity", view.wanted());
-        xml.text("onDemandTargetCapacity", demand.on_demand);
+        xml.text("onDemandTargetCapacity", demand.regular);
         xml.text("spotTargetCapacity", demand.spot);
         xml.text("defaultTargetCapacityType", &demand.default_type);
     });

@@ -56,7 +56,8 @@ pub(super) enum Order {
 /// What a fleet is asked for, as descriptions of it have it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Demand {
-    pub(super) on_demand: u32,
+    /// How many on-demand instances.
+    pub(super) regular: u32,
     pub(super) spot: u32,
     pub(super) default_type: String,
     pub(super) on_demand_strategy: String,
@@ -168,7 +169,7 @@ pub(super) fn read(call: &mut Call<'_>, request: &Part<'_>) -> Result<Wanted> {
     let kinds = ["fleet", "instance", "volume"];
     Ok(Wanted {
         demand: Demand {
-            on_demand: wanted_on_demand,
+            regular: wanted_on_demand,
             spot: wanted_spot,
             default_type: default_type.unwrap_or("on-demand").to_owned(),
             on_demand_strategy: strategy(&on_demand),

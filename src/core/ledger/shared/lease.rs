@@ -323,7 +323,7 @@ impl Lease {
     #[must_use]
     pub(super) fn answer(&mut self, now: Duration, answer: Answer) -> Option<Request> {
         match (self.phase, answer) {
-            (Phase::Seeking, Answer::Missing) if self.ends => {
+            (Phase::Seeking, Answer::Missing | Answer::Abandoned(..)) if self.ends => {
                 self.phase = Phase::Released;
                 None
             }
@@ -332,10 +332,6 @@ impl Lease {
                 Some(self.take(now, after, None))
             }
             (Phase::Seeking, Answer::Found(record, etag)) => self.look_at(now, record, etag),
-            (Phase::Seeking, Answer::Abandoned(..)) if self.ends => {
-                self.phase = Phase::Released;
-                None
-            }
             (Phase::Seeking, Answer::Abandoned(record, etag)) => {
                 let generation = record.generation;
                 self.other = Some(record);
