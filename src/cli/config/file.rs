@@ -371,7 +371,7 @@ mod tests {
             ("tags = { 'aws:x' = 'y' }", 1, 10, "reserved", "team"),
             ("on_error = 'remove'", 1, 12, "keep or destroy", "destroy"),
             ("again = 'yes'", 1, 9, "not true or false", "again = true"),
-            ("notify = 'hooks'", 1, 10, "not a URL", "https://"),
+            ("notify = 'hooks'", 1, 10, "must be a URL", "https://"),
             (
                 "endpoint_url = 'localhost'",
                 1,

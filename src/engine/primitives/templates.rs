@@ -540,7 +540,7 @@ mod tests {
         ("{{ map.a.b.c }}", (1, 4), "`map.a` has no value", ""),
         (
             "{{ name.upper() }}",
-            (1, 4),
+            (1, 8),
             "no method",
             "{{ name|upper }}",
         ),
@@ -566,7 +566,7 @@ mod tests {
             "{{ name | uper }}",
             (1, 11),
             "filter uper is unknown",
-            "docs render",
+            "the filter `upper`",
         ),
         (
             "{% include \"b\" %}",
