@@ -103,10 +103,18 @@ pub(super) fn local() -> anyhow::Result<Local> {
         overlay: None,
         user: user(),
         ssh_config: match std::env::var_os("AUTORUN_SSH_CONFIG").filter(|file| !file.is_empty()) {
-            Some(file) => Some(file.into()),
+            Some(file) => Some(in_home(file.into())),
             None => config::ssh_config()?,
         },
     })
+}
+
+/// Expands a leading `~/`, which a shell does not do for a value in quotes.
+fn in_home(path: PathBuf) -> PathBuf {
+    match (path.strip_prefix("~"), dirs::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path,
+    }
 }
 
 /// Returns the name of this process's user.

@@ -57,6 +57,16 @@ pub fn load(path: &Path) -> Result<PrivateKeyFile> {
     parse(path, &bytes)
 }
 
+/// Returns whether a file has a public key, which names a key of the ssh agent.
+#[must_use]
+pub fn is_public(path: &Path) -> bool {
+    let is_file = std::fs::metadata(path).is_ok_and(|kind| kind.is_file());
+    let text = is_file
+        .then(|| std::fs::read_to_string(path).ok())
+        .flatten();
+    text.is_some_and(|text| PublicKey::from_openssh(text.trim()).is_ok())
+}
+
 /// Parses the content of a private key file.
 ///
 /// Throws `invalid_option` with the reason and what repairs the file.

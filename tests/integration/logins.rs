@@ -286,6 +286,24 @@ fn an_agent_that_does_not_answer_is_not_waited_for() {
 }
 
 #[test]
+fn a_public_key_chooses_a_key_of_the_agent() {
+    let lab = Lab::start(&json!({}));
+    let autorun = lab.autorun();
+    let home = autorun.home.path().to_owned();
+    let agent = Agent::start(&home, &[".ssh/id_ed25519"]);
+    fs::remove_file(home.join(".ssh/id_ed25519")).unwrap();
+    let socket = home.join("agent").display().to_string();
+    let options = "key: \"~/.ssh/id_ed25519.pub\"";
+    let ended = log_in(autorun.env("SSH_AUTH_SOCK", &socket), 22, options);
+    assert_eq!(ended.exits(0).stdout, "admin\n\n");
+    drop(agent);
+
+    let messages = log_in(lab.autorun(), 22, options).exits(1).messages();
+    assert!(messages.contains("is a public key"), "{messages}");
+    assert!(messages.contains("into the ssh agent"), "{messages}");
+}
+
+#[test]
 fn a_certificate_beside_the_key_is_used() {
     let lab = Lab::start(&json!({}));
     let autorun = lab.autorun();

@@ -29,6 +29,7 @@ use super::trust::{self, KeyTypes, Offered};
 use super::tunnel::Jump;
 use crate::confinement::Confinement;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key_file;
 use crate::local::Local;
 use crate::report::{Reporter, text};
 
@@ -568,6 +569,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Rejects an unusable key before connecting.
 fn check_key(host: &Host) -> Result<()> {
     match &host.key {
+        // The agent may have the private key.
+        Some(key) if key_file::is_public(key) => Ok(()),
         Some(key) => login::private_key(key).map(drop),
         None => Ok(()),
     }

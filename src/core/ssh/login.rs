@@ -3,6 +3,9 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD;
+
 use super::connection::Connection;
 use super::errors::{Halt, halted};
 use super::host::{Host, Secret};
@@ -174,7 +177,13 @@ impl Login<'_> {
                 if let Some(at) = place(key) {
                     in_agent[at] = true;
                 }
-                self.with_agent(agent, key)?;
+                let same = keys.iter().filter(|other| other.comment() == key.comment());
+                let name = if same.count() > 1 {
+                    format!("{} ({})", shown(key), fingerprint(key))
+                } else {
+                    shown(key)
+                };
+                self.with_agent(agent, key, &name)?;
             }
         }
         for (file, in_agent) in files.iter().zip(in_agent) {
@@ -193,20 +202,24 @@ impl Login<'_> {
     /// there is no passphrase, the agent must have it.
     fn with_named_key(&mut self, path: &Path) -> Result<()> {
         let identity = Identity::read(path, &self.host.settings.certificates());
-        let key = match &identity.key {
-            Ok(key) => key,
-            Err(error) => return Err(error.clone()),
-        };
-        if !key.encrypted || self.host.passphrase.is_some() {
+        if let Ok(key) = &identity.key
+            && (!key.encrypted || self.host.passphrase.is_some())
+        {
             return self.with_identity(&identity, key);
         }
         if let Agent::Running(agent, keys) = &Agent::of(self.connection, self.host) {
             for key in keys.iter().filter(|key| identity.names(key.blob())) {
-                self.with_agent(agent, key)?;
+                self.with_agent(agent, key, &shown(key))?;
             }
         }
         if self.done() || self.tries.refused {
             return Ok(());
+        }
+        if let Err(error) = identity.key {
+            return Err(error.hint(
+                "load its private key into the ssh agent, or pass the private key, the file \
+                 without .pub",
+            ));
         }
         Err(Error::new(
             ErrorKind::Denied,
@@ -254,9 +267,8 @@ impl Login<'_> {
         Ok(())
     }
 
-    fn with_agent(&mut self, agent: &ssh2::Agent, key: &ssh2::PublicKey) -> Result<()> {
-        let name = format!("the agent's `{}`", text::harmless(key.comment()));
-        self.offer(name, |connection, user| {
+    fn with_agent(&mut self, agent: &ssh2::Agent, key: &ssh2::PublicKey, name: &str) -> Result<()> {
+        self.offer(name.to_owned(), |connection, user| {
             connection.finish(|_| agent.userauth(user, key))
         })
         .map(drop)
@@ -343,6 +355,17 @@ impl Login<'_> {
         }
         Ok(Answer::Given)
     }
+}
+
+/// Returns the name of an agent's key in messages.
+fn shown(key: &ssh2::PublicKey) -> String {
+    format!("the agent's `{}`", text::harmless(key.comment()))
+}
+
+/// Returns the fingerprint of an agent's key, as `ssh-add -l` prints it.
+fn fingerprint(key: &ssh2::PublicKey) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.blob());
+    format!("SHA256:{}", BASE64_STANDARD_NO_PAD.encode(digest))
 }
 
 /// Creates the error for a key that libssh2 cannot read.
