@@ -45,8 +45,8 @@ pub(super) struct HostOptions {
     user: Option<String>,
     /// TCP port of the ssh server. The default is 22.
     port: Option<u16>,
-    /// Path of the private key file. By default the ssh agent and the usual
-    /// files in `~/.ssh` are tried.
+    /// Path of the private key file, or of the public key of one in the ssh agent.
+    /// By default the agent and the usual files in `~/.ssh` are tried.
     key: Option<PathBuf>,
     /// Passphrase of the key file, usually from a secret variable. Without it,
     /// an encrypted key must be in the ssh agent.

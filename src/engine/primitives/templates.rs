@@ -574,7 +574,7 @@ mod tests {
             "cannot include another file",
             "as a value",
         ),
-        ("{% for x in name.no.no %}{% endfor %}", (1, 17), "", ""),
+        ("{% for x in name.no.no %}{% endfor %}", (1, 13), "", ""),
     ];
 
     #[test]
