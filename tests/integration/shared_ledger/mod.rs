@@ -499,7 +499,7 @@ fn an_unreachable_bucket_stops_the_run_which_is_resumed_later() {
     let ended = Ended::of(&child.wait_with_output().unwrap(), &one.home).exits(2);
     assert!(
         ended
-            .stderr
+            .messages()
             .contains("cannot use the ledger s3://team-ledger/autorun"),
         "{}",
         ended.stderr

@@ -150,7 +150,13 @@ impl Keeper {
                 return Ok(());
             }
             if state.gone || !matches!(state.lease.phase(), Phase::Holding | Phase::Checking) {
-                return Err(self.shared.lost(&state));
+                // A lease that was released while the store did not answer is not lost.
+                return Err(match state.lease.phase() {
+                    Phase::Released | Phase::Holding | Phase::Checking => {
+                        self.shared.silent(&state)
+                    }
+                    Phase::Lost | Phase::Seeking | Phase::Busy => self.shared.lost(&state),
+                });
             }
             if now >= end {
                 return Err(self.shared.silent(&state));
