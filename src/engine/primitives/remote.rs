@@ -69,8 +69,9 @@ pub mod api {
     ///
     /// Throws `invalid_option` if the address, an option or the ssh
     /// configuration is not valid, or if the user name for the login cannot be
-    /// determined; `not_found` if the ssh configuration may apply, but the
-    /// program `ssh` is not installed.
+    /// determined; `not_found` if the instance does not exist, or if the ssh
+    /// configuration may apply, but the program `ssh` is not installed. The
+    /// address of an instance id is looked up.
     ///
     /// ```rhai
     /// let db = host("db.example.com", #{ user: "admin", port: 2222 });
@@ -117,6 +118,7 @@ pub mod api {
     ///   the message then has what it printed instead;
     /// - `host_key_changed` if the host key is not the known one;
     /// - `invalid_option` if `command` contains a secret;
+    /// - `throttled` if the ssh server refuses new connections for 15 seconds;
     /// - `unreachable` if there is no connection, or if it breaks before the
     ///   host reports the status: the command may still be running.
     ///
@@ -370,7 +372,8 @@ async fn wait_for_login(cx: &Context, server: &Dynamic, timeout: Duration) -> Re
         };
         // What an earlier attempt saw explains more than that the time is over.
         let Ok(tried) = tokio::time::timeout(pace.left().max(LAST_LOOK), tried).await else {
-            return Err(pace.timeout());
+            let error = Error::new(ErrorKind::Timeout, "the host has not answered");
+            return Err(pace.timeout_after(&error));
         };
         match tried {
             Ok(Some((host, state))) => {
